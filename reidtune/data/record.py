@@ -1,0 +1,97 @@
+"""The data model: a record is one sample, a dataset is its records by split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image on disk; ``crop`` is ``(left, top, right, bottom)`` in pixels where a file holds several images."""
+
+    path: Path
+    crop: tuple[int, int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One sample: its image file(s), whose it is, and what is known of where it was taken.
+
+    ``images`` is aligned with ``modalities``. ``identity`` −1 means junk (dropped from a gallery) and 0 a
+    distractor (an ordinary gallery item that no query looks for), as in Market-1501. ``camera`` and ``scene`` are
+    ``None`` where the layout does not tell.
+    """
+
+    images: tuple[ImageFile, ...]
+    identity: int
+    camera: int | None = None
+    scene: int | None = None
+    modalities: tuple[str, ...] = ("rgb",)
+    captions: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """The file of the first modality."""
+        return self.images[0].path
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a folder holds. ``query`` and ``gallery`` are the test split; equal lists mean that every image is both.
+
+    ``identity_names`` gives the folder or table name of each integer identity where the layout has names.
+    ``sentence`` says what was recognised, for the user.
+    """
+
+    root: Path
+    layout: str
+    task: str  # image | text | multimodal
+    protocol: str
+    train: Sequence[Record]
+    query: Sequence[Record]
+    gallery: Sequence[Record]
+    sentence: str
+    identity_names: dict[int, str] = field(default_factory=dict)
+
+    def manifest(self) -> dict[str, Any]:
+        """Counts and a hash (SHA-256, hex) of the records: file names relative to the root, identities, cameras.
+
+        The hash does not depend on where the folder lies, nor on pixels.
+        """
+        splits = {"train": self.train, "query": self.query, "gallery": self.gallery}
+        digest = hashlib.sha256()
+        for name, records in splits.items():
+            for record in records:
+                files = [f"{_relative(image.path, self.root)}{image.crop or ''}" for image in record.images]
+                line = [name, *files, str(record.identity), str(record.camera), str(record.scene)]
+                digest.update(("\t".join([*line, *record.captions]) + "\n").encode("utf-8", "surrogateescape"))
+        return {
+            "layout": self.layout,
+            "task": self.task,
+            "hash": digest.hexdigest(),
+            **{
+                name: {"images": len(records), "identities": len(identities(records)), "cameras": len(cameras(records))}
+                for name, records in splits.items()
+            },
+        }
+
+
+def identities(records: Iterable[Record]) -> set[int]:
+    """The identities that occur, junk (−1) and distractors (0) left out."""
+    return {record.identity for record in records if record.identity > 0}
+
+
+def cameras(records: Iterable[Record]) -> set[int]:
+    """The cameras that occur, unknown ones left out."""
+    return {record.camera for record in records if record.camera is not None}
+
+
+def _relative(path: Path, root: Path) -> str:
+    try:
+        return path.relative_to(root).as_posix()
+    except ValueError:
+        return path.name
