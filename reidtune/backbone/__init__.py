@@ -1,0 +1,1 @@
+"""The frozen backbone: loading, fingerprint, and towers with named sites."""

@@ -1,0 +1,52 @@
+"""Datasets: what lies on disk becomes records, and records become batches of images."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from reidtune.data.open import open_dataset, require_split
+from reidtune.data.record import Dataset, ImageFile, Record, cameras, identities
+from reidtune.data.sampler import IdentitySampler
+from reidtune.data.scan import images_below, images_in
+from reidtune.data.split import label_map, split_identities
+
+if TYPE_CHECKING:
+    from reidtune.data.check import check_files
+    from reidtune.data.image import read_image
+    from reidtune.data.loader import eval_loader, train_loader
+    from reidtune.data.transforms import EvalTransform, TrainTransform
+
+_LATER = {  # these import Pillow or torch
+    "check_files": "check",
+    "read_image": "image",
+    "eval_loader": "loader",
+    "train_loader": "loader",
+    "EvalTransform": "transforms",
+    "TrainTransform": "transforms",
+}
+
+__all__ = [
+    "Dataset",
+    "EvalTransform",
+    "IdentitySampler",
+    "ImageFile",
+    "Record",
+    "TrainTransform",
+    "cameras",
+    "check_files",
+    "eval_loader",
+    "identities",
+    "images_below",
+    "images_in",
+    "label_map",
+    "open_dataset",
+    "read_image",
+    "require_split",
+    "split_identities",
+    "train_loader",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(f"reidtune.data.{_LATER[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

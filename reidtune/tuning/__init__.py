@@ -1,0 +1,1 @@
+"""Trainable components and the tuner that holds them."""

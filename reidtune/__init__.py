@@ -1,0 +1,48 @@
+"""reidtune: parameter-efficient fine-tuning of CLIP backbones for re-identification.
+
+    import reidtune
+
+    model = reidtune.load("run/delta.safetensors")
+    features = model.embed_images(["a.jpg", "b.jpg"])
+    result = reidtune.rank(query, gallery, query_ids=..., gallery_ids=..., protocol="all")
+
+Importing the package imports neither torch nor NumPy; the names below do when they are first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reidtune.errors import DataError, DeltaError, ReidtuneError, SettingsError
+
+if TYPE_CHECKING:
+    from reidtune.model import Model, load
+    from reidtune.retrieval.rank import RankResult, rank
+
+__version__ = "0.1.0"
+__all__ = [
+    "DataError",
+    "DeltaError",
+    "Model",
+    "RankResult",
+    "ReidtuneError",
+    "SettingsError",
+    "__version__",
+    "load",
+    "rank",
+]
+
+_LAZY = {
+    "Model": "reidtune.model",
+    "load": "reidtune.model",
+    "RankResult": "reidtune.retrieval.rank",
+    "rank": "reidtune.retrieval.rank",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

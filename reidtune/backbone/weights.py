@@ -1,0 +1,125 @@
+"""A backbone's weights as a state dict: from a pretrained tag, a file, the embedded demo backbone, or a seed."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from torch import Tensor
+
+from reidtune.backbone.architecture import TINY, Architecture
+from reidtune.errors import ReidtuneError, SettingsError, did_you_mean
+
+NONE = "none"  # seeded random weights
+_RANDOM_SEED = 0
+_FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+
+
+def tag_config(architecture: Architecture, pretrained: str) -> dict[str, Any]:
+    """open_clip's entry for a pretrained tag of this architecture; empty where ``pretrained`` is no tag."""
+    return dict(open_clip.get_pretrained_cfg(architecture.name.replace("/", "-"), pretrained))
+
+
+def locate(architecture: Architecture, pretrained: str) -> Path | None:
+    """The weights file that ``pretrained`` (tag or file) means; ``None`` for seeded random and embedded weights.
+
+    Raises:
+        SettingsError: neither a known tag nor a file.
+        ReidtuneError: a tag's weights could not be downloaded.
+    """
+    if pretrained == NONE or architecture.name == TINY:
+        return None
+    if architecture.folder is not None:
+        for name in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors"):
+            if (architecture.folder / name).is_file():
+                return architecture.folder / name
+        raise SettingsError(f"{architecture.folder} holds no weights (open_clip_model.safetensors).")
+    path = Path(pretrained).expanduser()
+    if path.is_file():
+        return path
+    entry = tag_config(architecture, pretrained)
+    if not entry:
+        tags = open_clip.list_pretrained_tags_by_model(architecture.name)
+        if path.suffix in _FILE_SUFFIXES or os.sep in pretrained:
+            raise SettingsError(f"The weights file {pretrained} does not exist.", "Check the path given with --pretrained.")
+        raise SettingsError(
+            f'{architecture.name} has no pretrained tag "{pretrained}".{did_you_mean(pretrained, tags)}',
+            f"Known tags: {', '.join(tags) or 'none'}; or give a file, or {NONE} for seeded random weights.",
+        )
+    try:
+        return Path(open_clip.download_pretrained(entry))
+    except Exception as error:
+        raise ReidtuneError(
+            f"The weights {architecture.name}/{pretrained} could not be downloaded ({type(error).__name__}).",
+            "Without a connection use --backbone tiny (embedded, for demos), or give the weights with "
+            "--pretrained FILE.",
+        ) from error
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The parameters of a weights file (safetensors, torch, or OpenAI's TorchScript archive), by open_clip's names.
+
+    Nothing in the file is executed: pickles are read with ``weights_only``.
+
+    Raises:
+        SettingsError: the file cannot be read as a state dict.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = _read_torch(path)
+        state = {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
+    except SettingsError:
+        raise
+    except Exception as error:
+        raise SettingsError(f"{path} cannot be read as model weights: {error}") from error
+    for buffer in ("input_resolution", "context_length", "vocab_size", "attn_mask"):
+        state.pop(buffer, None)
+    return state
+
+
+def _read_torch(path: Path) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that a TorchScript archive is one
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as failure:
+            try:
+                content = torch.jit.load(str(path), map_location="cpu").state_dict()
+            except Exception:
+                raise failure from None
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path} holds a {type(content).__name__}, not a state dict.")
+    return content
+
+
+def random_state(architecture: Architecture, activation: str) -> dict[str, Tensor]:
+    """open_clip's own initialisation under a fixed seed."""
+    model = build(architecture, activation, architecture.image_size)
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def build(architecture: Architecture, activation: str, image_size: tuple[int, int]) -> open_clip.CLIP:
+    """A plain open_clip model for this image size, with open_clip's own initial values under a fixed seed; the
+    caller's random state is left as it was."""
+    config = architecture.config
+    vision = {**config["vision_cfg"], "image_size": list(image_size), "patch_dropout": 0.0}
+    known = {key: config[key] for key in ("init_logit_scale", "init_logit_bias", "nonscalar_logit_scale") if key in config}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_RANDOM_SEED)
+        return open_clip.CLIP(
+            embed_dim=config["embed_dim"],
+            vision_cfg=vision,
+            text_cfg=dict(config["text_cfg"]),
+            quick_gelu=activation == "quick_gelu",
+            **known,
+        )

@@ -1,0 +1,138 @@
+"""``reidtune inspect``: what a delta is. Needs neither torch nor the dataset nor the backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reidtune.cli.console import clean, print_json, stdout
+
+if TYPE_CHECKING:
+    from reidtune.delta.read import DeltaFile
+
+EXAMPLES = (
+    "reidtune inspect run",
+    "reidtune inspect run/delta.safetensors --verify",
+    "reidtune inspect run --json",
+)
+
+_SHORT = 12  # digits of a hash
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A delta (.safetensors) or a run folder.")],
+    check: Annotated[bool, typer.Option("--verify", help="Recompute the digest over every byte first.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what a delta is: method, backbone, preprocessing, data, metrics, tensors.
+
+    Reads the file's header only (all of it with --verify), and runs nothing from it.
+    """
+    from reidtune.delta.read import read_file, verify
+
+    delta = verify(path) if check else read_file(path)
+    if as_json:
+        print_json(describe(delta) | ({"verified": True} if check else {}))
+    else:
+        _print(delta, check)
+
+
+def describe(delta: DeltaFile) -> dict[str, Any]:
+    """The object that ``inspect --json`` prints."""
+    header = delta.header
+    tensors = [{"name": entry.name, "shape": list(entry.shape), "dtype": entry.dtype} for entry in delta.tensors]
+    return {
+        "schema": 1,
+        **header.to_json(),
+        "path": str(delta.path),
+        "bytes": delta.bytes,
+        "tensors": tensors,
+    }
+
+
+def _print(delta: DeltaFile, verified: bool) -> None:
+    header = delta.header
+    fingerprint = header.backbone["fingerprint"]
+    pretrained = header.backbone["pretrained"]
+    preprocess = header.preprocess
+    _section(
+        "Delta",
+        {
+            "file": delta.path,
+            "method": header.method,
+            "task": f"{header.task}, protocol {header.protocol}",
+            "size": f"{_bytes(delta.bytes)}, {header.parameters:,} parameters",
+            "digest": f"{header.digest[:_SHORT]} ({'verified' if verified else 'not verified, --verify does'})",
+        },
+    )
+    _section("Settings", header.settings)
+    _section(
+        "Backbone",
+        {
+            "name": f"{header.backbone['name']} ({pretrained})" if pretrained else header.backbone["name"],
+            "fingerprint": f"{fingerprint['digest'][:_SHORT]} over {len(fingerprint['tensors'])} tensors",
+            **fingerprint["switches"],
+        },
+    )
+    _section(
+        "Preprocessing",
+        {
+            "image": f"squashed to {preprocess['height']}x{preprocess['width']} (height x width), "
+            f"{preprocess['interpolation']}",
+            "mean": preprocess["mean"],
+            "std": preprocess["std"],
+        },
+    )
+    _section("Data", header.data)
+    _section("Metrics", header.metrics)
+    _section("Tensors", _components(delta))
+    _section("Versions", header.versions)
+
+
+def _section(title: str, values: dict[str, Any]) -> None:
+    console = stdout()
+    console.print(f"[bold]{title}[/]")
+    width = max([len(str(name)) for name in values], default=0)
+    for name, value in values.items():
+        console.print(f"  {clean(str(name).ljust(width))}  {clean(_text(name, value))}", soft_wrap=True)
+    if not values:
+        console.print("  none")
+    console.print()
+
+
+def _components(delta: DeltaFile) -> dict[str, str]:
+    """A line for each component: the first part of its tensors' names."""
+    groups: dict[str, list[tuple[int, int, str]]] = {}
+    for entry in delta.tensors:
+        size = entry.stop - entry.start
+        groups.setdefault(entry.name.partition(".")[0], []).append((entry.values, size, entry.dtype))
+    lines = {}
+    for name, items in groups.items():
+        dtypes = "/".join(sorted({dtype for _, _, dtype in items}))
+        count, values, size = len(items), sum(item[0] for item in items), sum(item[1] for item in items)
+        lines[name] = f"{count} tensor{'s' * (count != 1)}, {values:,} values, {_bytes(size)}, {dtypes}"
+    return lines
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(key, item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(_text(name, item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float) and (name in {"mAP", "mINP"} or name.startswith("rank-")):
+        return f"{100 * value:.2f} %"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if name in {"hash", "digest"}:
+        return str(value)[:_SHORT]
+    return "none" if value is None else str(value)
+
+
+def _bytes(count: int) -> str:
+    if count < 1000:
+        return f"{count} bytes"
+    return f"{count / 1e3:.1f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,342 @@
+"""The settings of a run: a recipe and flags become one checked :class:`RunConfig`, all problems reported at once."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+
+from reidtune.errors import SettingsError, did_you_mean
+from reidtune.recipes.emit import toml_key, toml_value
+from reidtune.recipes.find import read_recipe, recipe_names
+from reidtune.recipes.problems import validate
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _image_size(value: Any) -> tuple[int, int] | None:
+    if value is None or value == "auto":
+        return None
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d{1,5})\s*[xX×]\s*(\d{1,5})", value.strip())):
+        value = [int(match[1]), int(match[2])]
+    if not isinstance(value, list | tuple) or len(value) != 2 or not all(type(item) is int for item in value):
+        raise ValueError(f'must be "HEIGHTxWIDTH" in pixels, such as "256x128", but is {value!r}')
+    if min(value) < 1:
+        raise ValueError(f"must be positive, but is {value[0]}x{value[1]}")
+    return value[0], value[1]
+
+
+def _margin(value: Any) -> float | Literal["soft"]:
+    if value == "soft":
+        return "soft"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise ValueError(f'must be a number from 0 on or "soft", but is {value!r}')
+    return float(value)
+
+
+def _betas(value: Any) -> tuple[float, float]:
+    numbers = isinstance(value, list | tuple) and all(type(item) in (int, float) for item in value)
+    if not numbers or len(value) != 2 or not all(0 <= item < 1 for item in value):
+        raise ValueError(f"must be two numbers from 0 on and below 1, but is {value!r}")
+    return float(value[0]), float(value[1])
+
+
+# TOML has no null: "auto" stands for a value that the run finds out, "none" for something switched off.
+_Auto = BeforeValidator(lambda value: None if value == "auto" else value)
+_Off = BeforeValidator(lambda value: None if value == "none" else value)
+_OFF = ("training.steps", "optimiser.clip_norm")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class BackboneSection(_Section):
+    name: Annotated[str | None, _Auto] = Field(
+        default=None,
+        min_length=1,
+        description="open_clip name, tiny, or local-dir:FOLDER; auto: tiny for demo, else ViT-B-16",
+    )
+    pretrained: Annotated[str | None, _Auto] = Field(
+        default=None, min_length=1, description="tag or weights file; none: seeded random weights; auto: openai"
+    )
+    image_size: Annotated[tuple[int, int] | None, PlainValidator(_image_size)] = Field(
+        default=None, description="height x width in pixels; auto: the backbone's own"
+    )
+    resize: Literal["bicubic", "bilinear"] = Field(
+        default="bicubic", description="how positional embeddings are resized"
+    )
+    activation: Annotated[Literal["gelu", "quick_gelu"] | None, _Auto] = Field(
+        default=None, description="gelu or quick_gelu, where a weights file does not tell; auto: what the weights need"
+    )
+
+
+class DataSection(_Section):
+    layout: Annotated[str | None, _Auto] = Field(
+        default=None, description="how the dataset lies on disk; auto: recognised"
+    )
+    protocol: Annotated[str | None, _Auto] = Field(
+        default=None, description="what a ranking ignores, such as cross-camera; auto: the layout's"
+    )
+    validation_fraction: float = Field(
+        default=0.2, ge=0, lt=0.9, description="share of the training identities held out for validation; 0: none"
+    )
+    noun: str = Field(default="person", min_length=1, description="what the images show; fills prompt templates")
+
+
+class LossSection(_Section):
+    identity: float = Field(default=1.0, ge=0, description="weight of the identity cross-entropy")
+    triplet: float = Field(default=1.0, ge=0, description="weight of the batch-hard triplet loss")
+    margin: Annotated[float | Literal["soft"], PlainValidator(_margin)] = Field(
+        default=0.3, description='triplet margin (Euclidean), or "soft" for the soft margin'
+    )
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="label smoothing of the identity cross-entropy")
+
+
+class OptimiserSection(_Section):
+    name: Literal["adam", "adamw"] = Field(default="adamw", description="adam or adamw")
+    lr: float = Field(default=3e-4, gt=0, description="learning rate after the warm-up")
+    weight_decay: float = Field(default=1e-4, ge=0, description="weight decay of everything but biases")
+    bias_lr_factor: float = Field(default=2.0, ge=0, description="learning rate of biases, as a multiple of lr")
+    bias_weight_decay: float = Field(default=0.0, ge=0, description="weight decay of biases")
+    betas: Annotated[tuple[float, float], PlainValidator(_betas)] = Field(
+        default=(0.9, 0.999), description="decay of the running averages of the gradient and of its square"
+    )
+    eps: float = Field(default=1e-8, gt=0, description="added to the denominator of Adam")
+    warmup_epochs: float = Field(default=1.0, ge=0, description="epochs of linear warm-up")
+    warmup_factor: float = Field(
+        default=0.1, gt=0, le=1, description="learning rate at the first step, as a multiple of lr"
+    )
+    final_lr_factor: float = Field(default=0.0, ge=0, le=1, description="learning rate at the end of the cosine")
+    clip_norm: Annotated[float | None, _Off] = Field(
+        default=1.0, gt=0, description="largest gradient norm; none: no clipping"
+    )
+    head_lr_factor: float = Field(
+        default=1.0, gt=0, description="learning rate of neck and classifier, as a multiple of lr"
+    )
+
+
+class TrainingSection(_Section):
+    epochs: int = Field(default=20, gt=0, description="passes over the training identities")
+    steps: Annotated[int | None, _Off] = Field(
+        default=None, gt=0, description="optimiser steps instead of epochs; none: epochs"
+    )
+    batch_size: int = Field(default=64, gt=0, description="images in a batch: identities x instances")
+    instances: int = Field(default=4, gt=0, description="images of each identity in a batch")
+    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="fp32 or bf16 (autocast; weights stay fp32)")
+    workers: int = Field(default=2, ge=0, description="processes that read images; changes nothing but speed")
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps"
+    )
+    validate_every: int = Field(default=1, gt=0, description="epochs between validations")
+
+    @model_validator(mode="after")
+    def _batches(self) -> TrainingSection:
+        if self.batch_size % self.instances:
+            raise ValueError(f"batch_size {self.batch_size} is not divisible by instances {self.instances}")
+        if self.batch_size < 2 * self.instances:
+            raise ValueError(
+                f"batch_size {self.batch_size} with instances {self.instances} holds one identity, and two are needed"
+            )
+        return self
+
+
+class AugmentationSection(_Section):
+    flip: float = Field(default=0.5, ge=0, le=1, description="probability of a horizontal flip")
+    pad: int = Field(default=10, ge=0, description="pixels padded on each side before the random crop")
+    erase: float = Field(default=0.5, ge=0, le=1, description="probability of erasing a rectangle")
+
+
+class RunConfig(_Section):
+    """Every setting of a run. ``settings`` are the method's own, checked by :func:`validate_settings`."""
+
+    method: str = Field(default="lora", description="what is trained; see reidtune methods")
+    seed: int = Field(default=1, ge=0, description="of everything random")
+    backbone: BackboneSection = Field(default_factory=BackboneSection)
+    data: DataSection = Field(default_factory=DataSection)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    loss: LossSection = Field(default_factory=LossSection)
+    optimiser: OptimiserSection = Field(default_factory=OptimiserSection)
+    training: TrainingSection = Field(default_factory=TrainingSection)
+    augmentation: AugmentationSection = Field(default_factory=AugmentationSection)
+
+    @model_validator(mode="after")
+    def _losses(self) -> RunConfig:
+        if self.loss.identity == 0 and self.loss.triplet == 0:
+            raise ValueError("loss.identity and loss.triplet are both 0, so there is nothing to learn from")
+        if self.loss.triplet > 0 and self.training.instances < 2:
+            raise ValueError("training.instances must be at least 2 for the triplet loss, but is 1")
+        return self
+
+
+def resolve_config(
+    recipe: str | None, flags: Mapping[str, Any], *, fallback: Mapping[str, Any] | None = None
+) -> RunConfig:
+    """The configuration of a run: ``flags`` over ``recipe`` over the method's shipped recipe over the defaults.
+
+    See :func:`resolve_with_origins`.
+    """
+    return resolve_with_origins(recipe, flags, fallback=fallback)[0]
+
+
+def resolve_with_origins(
+    recipe: str | None, flags: Mapping[str, Any], *, fallback: Mapping[str, Any] | None = None
+) -> tuple[RunConfig, dict[str, str]]:
+    """The configuration and where each of its values (by dotted name) came from: default, a recipe, or a flag.
+
+    ``recipe`` is a shipped name, a TOML file or a run folder. ``flags`` and ``fallback`` map dotted names to values,
+    and ``None`` means not given; ``fallback`` lies just above the defaults (the backbone ``tiny`` for demo data).
+    The shipped recipe of a method on the backbone ``tiny`` is ``METHOD-tiny`` where there is one, else ``METHOD``; it
+    is left out where ``recipe`` names a shipped one.
+
+    Raises :class:`SettingsError` with one line for each problem.
+    """
+    given = read_recipe(recipe) if recipe is not None else {}
+    flagged, below = _nest(flags), _nest(fallback or {})
+    method = flagged.get("method", given.get("method", "lora"))
+    if "method" in given and method != given["method"]:
+        raise SettingsError(
+            f'The recipe {recipe} is for the method "{given["method"]}", but --method says "{method}".',
+            "Leave one of the two out.",
+        )
+    layers = [("default", below)]
+    if recipe is None or recipe not in recipe_names():
+        backbone = next((name for layer in (flagged, given, below) if (name := _backbone_name(layer))), None)
+        candidates = [f"{method}-tiny", method] if backbone == "tiny" else [method]
+        if shipped := next((name for name in candidates if name in recipe_names()), None):
+            layers.append((f"recipe {shipped}", read_recipe(shipped)))
+    layers += [(f"recipe {recipe}", given), ("flag", flagged)]
+
+    merged: dict[str, Any] = {"method": method}
+    origins: dict[str, str] = {}
+    for origin, layer in layers:
+        merged = _overlay(merged, layer)
+        origins |= dict.fromkeys(_flatten(layer), origin)
+    config = validate(RunConfig, merged, extra=_method_problems(method))
+    return config, {name: origins.get(name, "default") for name in flatten(config)}
+
+
+def validate_settings(model: type[Model], settings: Mapping[str, Any]) -> Model:
+    """A method's own settings through its own pydantic ``model``; raises :class:`SettingsError`, a line a problem."""
+    return validate(model, dict(settings), prefix="settings.")
+
+
+def replace_values(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """``config`` with some values, by dotted name, replaced and everything checked again."""
+    return validate(RunConfig, _overlay(config.model_dump(), _nest(values, keep_none=True)))
+
+
+def parse_set(items: Iterable[str]) -> dict[str, Any]:
+    """``section.key=value`` strings of ``--set`` as flags. Values are TOML; what is no TOML is taken as a string."""
+    flags: dict[str, Any] = {}
+    problems = []
+    for item in items:
+        name, equals, text = item.partition("=")
+        if not equals or not name.strip():
+            problems.append(f"--set {item}: must be section.key=value")
+            continue
+        try:
+            parsed = tomllib.loads(f"value = {text}")
+        except tomllib.TOMLDecodeError:
+            parsed = {}
+        flags[name.strip()] = parsed["value"] if set(parsed) == {"value"} else text.strip()
+    if problems:
+        raise SettingsError("\n".join(problems), "For example: --set optimiser.lr=1e-3")
+    return flags
+
+
+def flatten(config: RunConfig) -> dict[str, Any]:
+    """Every value of ``config`` by its dotted name, such as ``optimiser.lr``."""
+    return _flatten(config.model_dump())
+
+
+def changed_settings(old: RunConfig, new: RunConfig) -> list[str]:
+    """Dotted names of the settings that differ and change a result: the device and the workers do not count."""
+    before, after = flatten(old), flatten(new)
+    names = sorted({*before, *after} - {"training.device", "training.workers"})
+    return [name for name in names if before.get(name) != after.get(name)]
+
+
+def to_toml(
+    config: RunConfig, *, origins: Mapping[str, str] | None = None, settings_model: type[BaseModel] | None = None
+) -> str:
+    """``config`` as a complete recipe, with each setting's description, and its origin where ``origins`` is given.
+
+    Reading it back gives an equal configuration. ``settings_model`` lends descriptions to the method's settings.
+    """
+    top, sections = [], []
+    for key, field in RunConfig.model_fields.items():
+        value = getattr(config, key)
+        if isinstance(value, BaseModel):
+            fields, values = type(value).model_fields, {name: getattr(value, name) for name in type(value).model_fields}
+        elif isinstance(value, dict):
+            fields, values = (settings_model.model_fields if settings_model else {}), value
+        else:
+            top.append(_line(key, key, value, field.description, origins))
+            continue
+        lines = [
+            _line(name, f"{key}.{name}", item, fields[name].description if name in fields else None, origins)
+            for name, item in values.items()
+        ]
+        sections.append("\n".join([f"[{key}]", *lines]))
+    return "\n\n".join(["\n".join(top), *sections]) + "\n"
+
+
+def _line(key: str, name: str, value: Any, description: str | None, origins: Mapping[str, str] | None) -> str:
+    if value is None:
+        value = "none" if name in _OFF else "auto"
+    if name == "backbone.image_size" and isinstance(value, tuple):
+        value = f"{value[0]}x{value[1]}"
+    text = f"{toml_key(key)} = {toml_value(value)}"
+    notes = [note for note in (description, f"[{origins.get(name, 'default')}]" if origins else None) if note]
+    return f"{text}  # {' '.join(notes)}" if notes else text
+
+
+def _nest(flat: Mapping[str, Any], keep_none: bool = False) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for name, value in flat.items():
+        if value is None and not keep_none:
+            continue
+        *sections, key = name.split(".")
+        place = nested
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise SettingsError(f"{name}: {section} is given both as a value and as a section.")
+        place[key] = value
+    return nested
+
+
+def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _overlay(merged[key], value) if both else value
+    return merged
+
+
+def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{name}": item for name, item in value.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def _backbone_name(layer: Mapping[str, Any]) -> Any:
+    section = layer.get("backbone")
+    return section.get("name") if isinstance(section, dict) else None
+
+
+def _method_problems(method: Any) -> list[str]:
+    from reidtune.methods.registry import method_names
+
+    known = method_names()
+    if not isinstance(method, str) or method in known:
+        return []  # a wrong type is pydantic's to report
+    return [f'method: unknown method "{method}".{did_you_mean(method, known) or " Known: " + ", ".join(known) + "."}']

@@ -1,0 +1,111 @@
+"""Reading one image file as 8-bit RGB, the right way up, or saying which file is wrong and how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from reidtune.data.record import ImageFile
+from reidtune.data.scan import show
+from reidtune.errors import DataError
+
+MAX_PIXELS = 89_478_485  # 256 MiB of RGB; Pillow's own limit for a warning
+HINT = "Replace the file or take it out of the dataset."
+
+
+def read_image(file: ImageFile) -> Image.Image:
+    """The image as Pillow mode RGB, turned as its EXIF orientation says, then cropped to ``file.crop``.
+
+    Transparent pixels are laid on white. 16-bit grey keeps its upper 8 bits; floating-point grey is taken as 0–1, or
+    as 0–255 where it exceeds 1. Of an animation the first frame is read.
+
+    Raises ``DataError`` naming the file: missing, empty, no image, cut short, over ``MAX_PIXELS``, or smaller than
+    its crop.
+    """
+    path = file.path
+    try:
+        with Image.open(path) as image:
+            _refuse_bomb(path, image)
+            image.load()
+            rgb = to_rgb(image)
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise almost anything on damaged bytes
+        raise DataError(f'"{show(path)}" {_reason(path, error)}.', HINT) from error
+    if file.crop is None:
+        return rgb
+    left, top, right, bottom = file.crop
+    if not (0 <= left < right <= rgb.width and 0 <= top < bottom <= rgb.height):
+        raise DataError(
+            f'The crop {file.crop} is not within "{show(path)}" of {rgb.width} × {rgb.height} pixels.', HINT
+        )
+    return rgb.crop(file.crop)
+
+
+def check_header(file: ImageFile) -> None:
+    """Raise ``DataError`` where the header alone tells that ``file`` cannot be read; pixels are not decoded."""
+    try:
+        with Image.open(file.path) as image:
+            _refuse_bomb(file.path, image)
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:
+        raise DataError(f'"{show(file.path)}" {_reason(file.path, error)}.', HINT) from error
+
+
+def _refuse_bomb(path: Path, image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            f'"{show(path)}" has {width:,} × {height:,} pixels, more than the {MAX_PIXELS:,} that are read.',
+            "Scale the image down.",
+        )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # broken EXIF data says nothing about the orientation
+        return image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An opened image as :func:`read_image` gives it: upright, Pillow mode RGB."""
+    image = _upright(image)
+    mode = image.mode
+    if mode == "RGB" and "transparency" not in image.info:
+        return image
+    if mode.startswith("I;16") or mode in ("I", "F"):  # Pillow's own conversion would clip at 255
+        return Image.fromarray(_to_8_bit(np.asarray(image))).convert("RGB")
+    if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bit(values: np.ndarray) -> np.ndarray:
+    if np.issubdtype(values.dtype, np.integer):
+        if values.dtype.itemsize == 2 or values.max(initial=0) > 255:  # 32-bit modes also carry 8-bit values
+            values = values.clip(0, 65535) >> 8
+        return values.clip(0, 255).astype(np.uint8)
+    values = np.nan_to_num(values, nan=0.0)
+    scale = 255.0 if values.max(initial=0) <= 1 else 1.0
+    return (values * scale).round().clip(0, 255).astype(np.uint8)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "is a link to a file that does not exist" if path.is_symlink() else "does not exist"
+    if isinstance(error, PermissionError):
+        return "may not be read (no permission)"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"has more than the {MAX_PIXELS:,} pixels that are read"
+    if path.is_dir():
+        return "is a folder, not an image"
+    if path.is_file() and path.stat().st_size == 0:
+        return "is empty (0 bytes)"
+    if isinstance(error, UnidentifiedImageError):
+        return "is not an image, or of a format that Pillow does not read"
+    return f"is damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__})"

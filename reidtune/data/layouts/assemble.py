@@ -1,0 +1,232 @@
+"""What all layouts share: from lists of records to a dataset, its protocol and the sentence that describes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from reidtune.data.record import Dataset, Record, cameras, identities
+from reidtune.data.scan import show
+from reidtune.data.split import split_identities
+from reidtune.errors import DataError, SettingsError, did_you_mean
+
+PROTOCOLS = {
+    "cross-camera": "same-identity same-camera pairs are ignored (cross-camera)",
+    "cross-scene": "same-identity same-scene pairs are ignored (cross-scene)",
+    "all": "every gallery image counts (all)",
+    "leave-one-out": "each test image is a query against all others (leave-one-out)",
+    "random-gallery": "one random gallery image an identity, averaged over draws (random-gallery)",
+    "cross-modality": "queries and gallery are of different modalities (cross-modality)",
+}
+SPLITS = ("train", "val", "test", "query", "gallery")
+
+
+def number_names(names: Iterable[str]) -> dict[str, int]:
+    """A positive number for every identity name; ``-1`` is junk and stays −1.
+
+    Names that are all positive integers keep their number (``0007`` is 7). Any other set of names, one that holds a
+    ``0`` or both ``7`` and ``07`` included, is numbered 1, 2, 3 … in sorted order.
+    """
+    ordered = sorted(set(names) - {"-1"})
+    if all(re.fullmatch(r"[0-9]{1,15}", name) for name in ordered):
+        numbers = {name: int(name) for name in ordered}
+        if len(set(numbers.values())) == len(numbers) and 0 not in numbers.values():
+            return {**numbers, "-1": -1}
+        ordered.sort(key=lambda name: (int(name), name))
+    return {**{name: number for number, name in enumerate(ordered, 1)}, "-1": -1}
+
+
+def assemble(
+    root: Path,
+    layout: str,
+    title: str,
+    train: Sequence[Record],
+    query: Sequence[Record],
+    gallery: Sequence[Record],
+    *,
+    protocol: str | None = None,
+    notes: Sequence[str] = (),
+    names: dict[int, str] | None = None,
+    task: str = "image",
+) -> Dataset:
+    """Check the records, settle the protocol and write the sentence.
+
+    Junk (−1) and distractors (0) leave ``train`` and ``query``; pass the same list twice where every test image is
+    both query and gallery. ``title`` names what was recognised, ``notes`` are further whole sentences.
+
+    Raises ``DataError`` where nothing is left or all images show one identity, ``SettingsError`` for a protocol that
+    is unknown or needs what the data does not have.
+    """
+    same = query is gallery
+    kept_train = [record for record in train if record.identity > 0]
+    kept_query = [record for record in query if record.identity > 0]
+    if same and (len(kept_query) == len(query) or any(record.camera is None for record in query)):
+        gallery = kept_query  # without cameras nothing else would keep a query from finding itself
+    everyone = identities([*kept_train, *kept_query, *gallery])
+    if not everyone:
+        raise DataError(
+            f'"{show(root)}" holds no image of a known identity.',
+            "Check the path; the README lists the layouts that are read.",
+        )
+    if len(everyone) == 1:
+        raise DataError(
+            f'All images of "{show(root)}" show one identity; re-identification needs at least two.',
+            "Give the folder that holds all the identities, not the folder of one.",
+        )
+    if bool(kept_query) != bool(gallery):
+        have, missing = ("queries", "gallery images") if kept_query else ("gallery images", "queries")
+        raise DataError(
+            f'"{show(root)}" has {have} but no {missing} of a known identity.',
+            "Check that the archive was unpacked completely; a test split needs both.",
+        )
+    protocol = settle_protocol(protocol, kept_query, gallery)
+    left_out = [
+        *_left_out(train, kept_train, "training"),
+        *_left_out(query, kept_query, "the queries"),
+        *_gallery_notes(gallery),
+        *_overlap(kept_train, kept_query),
+        *_find_themselves(kept_query, gallery, protocol),
+    ]
+    sentence = " ".join([describe(title, kept_train, kept_query, gallery, protocol), *left_out, *notes])
+    return Dataset(root, layout, task, protocol, kept_train, kept_query, gallery, sentence, dict(names or {}))
+
+
+def settle_protocol(wanted: str | None, query: Sequence[Record], gallery: Sequence[Record]) -> str:
+    """``wanted`` if it fits, else the default: ``cross-camera`` where the test images come from several cameras,
+    ``leave-one-out`` where one list is query and gallery, ``all`` otherwise.
+    """
+    test = query if query is gallery else [*query, *gallery]
+    if wanted is None:
+        if len(cameras(test)) > 1 and all(record.camera is not None for record in test):
+            return "cross-camera"
+        return "leave-one-out" if query is gallery and query else "all"
+    if wanted not in PROTOCOLS:
+        raise SettingsError(
+            f'There is no protocol "{wanted}".{did_you_mean(wanted, PROTOCOLS)}',
+            f"Protocols: {', '.join(PROTOCOLS)}.",
+        )
+    for name, field in (("cross-camera", "camera"), ("cross-scene", "scene")):
+        unknown = sum(getattr(record, field) is None for record in test)
+        if wanted == name and unknown:
+            raise SettingsError(
+                f'The protocol "{name}" needs the {field} of every test image; {unknown:,} of {len(test):,} have none.',
+                "Choose leave-one-out or all, or give the data as a table with that column.",
+            )
+    if wanted == "leave-one-out" and query is not gallery:
+        raise SettingsError(
+            'The protocol "leave-one-out" needs one list of images that is query and gallery; here they are two.',
+            "Choose all or cross-camera.",
+        )
+    if wanted == "all" and query is gallery and query:
+        raise SettingsError(
+            'Under the protocol "all" every query would find itself: one list of images is query and gallery.',
+            "Choose leave-one-out, which leaves out the query itself and nothing else.",
+        )
+    return wanted
+
+
+def resolve_splits(
+    parts: dict[str, list[Record]], root: Path
+) -> tuple[list[Record], list[Record], list[Record], list[str]]:
+    """(train, query, gallery, notes) from records by split name (``SPLITS``; ``""`` where there are no splits).
+
+    Query and gallery are the same list where one split serves as both. Without splits half of the identities train
+    and half test (seed 0); too few identities for that are all test.
+    """
+    parts = {name: records for name, records in parts.items() if records}
+    if set(parts) == {""}:
+        return _halves(parts[""])
+    train, notes = parts.pop("train", []), []
+    used: tuple[str, ...]
+    if "query" in parts and ("gallery" in parts or "test" in parts):
+        used = ("query", "gallery" if "gallery" in parts else "test")
+        if used[1] == "test":
+            notes.append('The split "test" is the gallery.')
+    elif "query" in parts or "gallery" in parts:
+        have, missing = ("query", "gallery") if "query" in parts else ("gallery", "query")
+        raise DataError(
+            f'"{show(root)}" has a {have} split but no {missing} split.',
+            f'Add "{missing}", or call it "test" if its images are both query and gallery.',
+        )
+    elif "test" in parts:
+        used = ("test",)
+    elif "val" in parts:
+        used = ("val",)
+        notes.append('The split "val" is the test split; validation is carved from the training identities.')
+    else:
+        return train, [], [], []
+    rest = [f'"{name}" ({len(parts[name]):,} images)' for name in SPLITS if name in parts and name not in used]
+    if rest:
+        notes.append(f"Not used: {', '.join(rest)}; validation is carved from the training identities.")
+    return train, parts[used[0]], parts[used[-1]], notes
+
+
+def describe(
+    title: str, train: Sequence[Record], query: Sequence[Record], gallery: Sequence[Record], protocol: str
+) -> str:
+    """``"Market-1501 names: 751 train identities (12,936 images), 3,368 queries, … (cross-camera)."``"""
+    words = [_count(len(identities(train)), "train identity", "train identities") + f" ({_images(train)})"]
+    if not train:
+        words = ["no training split"]
+    if query is gallery and query:
+        words.append(f"{len(query):,} test images of {_count(len(identities(query)), 'identity', 'identities')}")
+    elif query or gallery:
+        ranked = sum(record.identity >= 0 for record in gallery)
+        words.append(_count(len(query), "query", "queries"))
+        words.append(_count(ranked, "gallery image", "gallery images"))
+    else:
+        words.append("no test split")
+    seen = len(cameras([*train, *query, *gallery]))
+    words.append(_count(seen, "camera", "cameras") if seen else "cameras unknown")
+    rule = f"; {PROTOCOLS.get(protocol, protocol)}" if query else ""
+    return f"{title}: {', '.join(words)}{rule}."
+
+
+def _halves(records: list[Record]) -> tuple[list[Record], list[Record], list[Record], list[str]]:
+    try:
+        train, test = split_identities(records, 0.5, seed=0)
+    except DataError:
+        return [], records, records, ["No splits, and too few identities to divide: all images are test images."]
+    note = (
+        "No splits: half of the identities train, half test, none does both (seed 0); "
+        'name folders or rows "train" and "test" to decide.'
+    )
+    return train, test, test, [note]
+
+
+def _left_out(before: Sequence[Record], after: Sequence[Record], where: str) -> list[str]:
+    gone = len(before) - len(after)
+    return [f"{_count(gone, 'image', 'images')} of identity −1 or 0 left out of {where}."] if gone else []
+
+
+def _gallery_notes(gallery: Sequence[Record]) -> list[str]:
+    junk = sum(record.identity < 0 for record in gallery)
+    distractors = sum(record.identity == 0 for record in gallery)
+    notes = [f"{_count(distractors, 'gallery image is', 'gallery images are')} distractors (identity 0)."]
+    notes.append(f"{_count(junk, 'more is', 'more are')} junk (identity −1), never ranked.")
+    return [note for note, number in zip(notes, (distractors, junk), strict=True) if number]
+
+
+def _overlap(train: Sequence[Record], query: Sequence[Record]) -> list[str]:
+    both = len(identities(train) & identities(query))
+    if not both:
+        return []
+    return [f"Careful: {_count(both, 'identity is', 'identities are')} in training and in the queries."]
+
+
+def _find_themselves(query: Sequence[Record], gallery: Sequence[Record], protocol: str) -> list[str]:
+    if protocol != "all":
+        return []
+    both = len({record.images for record in query} & {record.images for record in gallery})
+    return (
+        [f"Careful: {_count(both, 'query is', 'queries are')} in the gallery too and find themselves."] if both else []
+    )
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number:,} {one if number == 1 else several}"
+
+
+def _images(records: Sequence[Record]) -> str:
+    return _count(len(records), "image", "images")

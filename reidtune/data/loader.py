@@ -1,0 +1,133 @@
+"""Records to batches of images, by worker processes or none: the tensors are the same for every number of workers."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from reidtune.data.check import check_files
+from reidtune.data.image import read_image
+from reidtune.data.record import Record
+from reidtune.data.seeds import derive_seed
+from reidtune.data.transforms import Transform
+from reidtune.errors import DataError, ReidtuneError, SettingsError
+
+__all__ = ["Batch", "Item", "check_files", "eval_loader", "read_image", "train_loader"]
+
+Item = tuple[int, int]  # index of the record, seed of its augmentation
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def train_loader(
+    records: Sequence[Record],
+    labels: Mapping[int, int],
+    batches: Sequence[Sequence[int]],
+    transform: Transform,
+    seed: int,
+    epoch: int,
+    start: int = 0,
+    workers: int = 0,
+) -> Iterator[Batch]:
+    """The epoch's ``batches`` (lists of indices into ``records``) as ``(images, labels, indices)``.
+
+    ``images`` is float32 [B, 3, H, W], or [B, M, 3, H, W] for records of M > 1 modalities; ``labels`` (of the
+    identities) and ``indices`` are int64 [B]. The augmentation of an image is a function of ``seed``,
+    ``epoch`` and its position in the epoch; modalities of a sample are augmented separately. The first ``start``
+    batches are passed over unread.
+
+    Raises ``DataError`` naming the file where an image cannot be read, also where a worker process reads it.
+    """
+    position = sum(len(batch) for batch in batches[:start])
+    left = batches[start:]
+    items: list[list[Item]] = []
+    for batch in left:
+        places = range(position, position + len(batch))
+        items.append([(i, derive_seed("item", seed, epoch, place)) for i, place in zip(batch, places, strict=True)])
+        position += len(batch)
+    missing = {records[i].identity for batch in left for i in batch} - set(labels)
+    if missing:
+        raise DataError(
+            f"{len(missing)} identities of the training records have no label, such as {min(missing)}.",
+            "Junk (−1) and distractors (0) cannot be trained on; take the labels from the same records.",
+        )
+    for batch, images in zip(left, _load(records, items, transform, workers), strict=True):
+        indices = torch.tensor(list(batch), dtype=torch.int64)
+        targets = torch.tensor([labels[records[i].identity] for i in batch], dtype=torch.int64)
+        yield images, targets, indices
+
+
+def eval_loader(
+    records: Sequence[Record], transform: Transform, batch_size: int, workers: int = 0
+) -> Iterator[torch.Tensor]:
+    """The images of ``records`` in order, ``batch_size`` at a time: [B, 3, H, W], or [B, M, 3, H, W] for M > 1.
+
+    Raises ``DataError`` naming the file where an image cannot be read.
+    """
+    if batch_size < 1:
+        raise SettingsError(f"The batch size is {batch_size}.", "Choose a batch size of at least 1.")
+    starts = range(0, len(records), batch_size)
+    items = [[(i, 0) for i in range(start, min(start + batch_size, len(records)))] for start in starts]
+    return _load(records, items, transform, workers)
+
+
+class _Images(TorchDataset[Any]):
+    """One sample by (index, seed). An error of the user's data is returned, since a worker would rewrite it."""
+
+    def __init__(self, records: Sequence[Record], transform: Transform) -> None:
+        self.records = records
+        self.transform = transform
+
+    def __getitem__(self, item: Item) -> torch.Tensor | ReidtuneError:
+        index, seed = item
+        files = self.records[index].images
+        try:
+            views = [self.transform(read_image(file), derive_seed(seed, m)) for m, file in enumerate(files)]
+        except ReidtuneError as error:
+            return error
+        return views[0] if len(views) == 1 else torch.stack(views)
+
+
+def _stack(samples: list[torch.Tensor | ReidtuneError]) -> torch.Tensor | ReidtuneError:
+    for sample in samples:
+        if isinstance(sample, ReidtuneError):
+            return sample
+    return torch.stack([sample for sample in samples if isinstance(sample, torch.Tensor)])
+
+
+def _load(
+    records: Sequence[Record], items: list[list[Item]], transform: Transform, workers: int
+) -> Iterator[torch.Tensor]:
+    if workers < 0:
+        raise SettingsError(f"The number of workers is {workers}.", "Choose 0 (none) or more.")
+    loader = DataLoader(
+        _Images(records, transform),
+        batch_sampler=items,
+        num_workers=min(workers, len(items)),
+        collate_fn=_stack,
+        prefetch_factor=2 if workers and items else None,
+        worker_init_fn=_start_worker,
+        generator=torch.Generator(),  # else every pass would draw from torch's own, and a resumed run would differ
+    )
+    try:
+        for images in loader:
+            if isinstance(images, ReidtuneError):
+                raise images
+            yield images
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ReidtuneError(
+            "A process that reads images ended unexpectedly, most likely for want of memory or shared memory.",
+            "Use fewer workers (0 reads the images in the main process), or a smaller batch.",
+        ) from error
+
+
+def _start_worker(_: int) -> None:
+    """Leave Ctrl-C to the main process, which ends the workers, and let the system's own SIGTERM end a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

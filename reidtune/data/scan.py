@@ -1,0 +1,110 @@
+"""Listing image files: fast (one directory read, no look at each file), sorted, with a count of what was left out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif"}
+    | {".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2"}
+)
+
+
+@dataclass
+class Skipped:
+    """What a listing left out: ``hidden`` names (a leading dot) and ``other`` files that are no images."""
+
+    hidden: int = 0
+    other: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        if is_hidden(name):
+            self.hidden += 1
+        else:
+            self.other += 1
+        if len(self.examples) < 3:
+            self.examples.append(show(name))
+
+    def notes(self) -> list[str]:
+        """One sentence, or none when nothing was left out."""
+        total = self.hidden + self.other
+        if not total:
+            return []
+        files = "1 file is skipped" if total == 1 else f"{total:,} files are skipped"
+        more = ", …" if total > len(self.examples) else ""
+        return [f"{files} (hidden or no image: {', '.join(self.examples)}{more})."]
+
+
+def show(path: str | os.PathLike[str]) -> str:
+    """``path`` as text that can be printed, also where a file name holds undecodable bytes or line breaks."""
+    text = os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def is_hidden(name: str) -> bool:
+    """A leading dot, or the folder of resource forks that macOS puts into archives."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def is_image_name(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122  (100,000 times: no Path objects)
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders directly inside ``folder``, by name, hidden ones left out; linked folders count."""
+    with os.scandir(folder) as entries:
+        return [folder / n for n in sorted(e.name for e in entries if not is_hidden(e.name) and e.is_dir())]
+
+
+def images_in(folder: Path, skipped: Skipped | None = None) -> list[Path]:
+    """The image files directly inside ``folder``, by name; nothing below it is read."""
+    names, _ = _read(folder, skipped if skipped is not None else Skipped())
+    return [folder / name for name in names]
+
+
+def images_below(folder: Path, skipped: Skipped | None = None) -> list[Path]:
+    """The image files inside ``folder`` and all folders below it, in the order of their paths.
+
+    Links to files and folders are followed; a folder that links back to one above it is entered once.
+    """
+    skipped = skipped if skipped is not None else Skipped()
+    return list(_walk(folder, skipped, ()))
+
+
+def has_images(folder: Path) -> bool:
+    """Whether at least one image file lies directly inside ``folder``; stops at the first."""
+    with os.scandir(folder) as entries:
+        return any(not is_hidden(e.name) and is_image_name(e.name) and not e.is_dir() for e in entries)
+
+
+def _walk(folder: Path, skipped: Skipped, above: tuple[str, ...]) -> Iterator[Path]:
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    names, folders = _read(folder, skipped)
+    for name in names:
+        yield folder / name
+    for name in folders:
+        yield from _walk(folder / name, skipped, (*above, real))
+
+
+def _read(folder: Path, skipped: Skipped) -> tuple[list[str], list[str]]:
+    """Names of images and of folders in ``folder``, each sorted. The kind comes with the directory read: no stat."""
+    names: list[str] = []
+    folders: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if is_hidden(name):
+                skipped.add(name)
+            elif is_image_name(name) and (entry.is_symlink() or not entry.is_dir()):
+                names.append(name)
+            elif entry.is_dir():
+                folders.append(name)
+            else:
+                skipped.add(name)
+    return sorted(names), sorted(folders)

@@ -1,0 +1,61 @@
+"""Dividing records by identity: validation identities carved from training, and labels for the identity loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from reidtune.data.record import Record, cameras, identities
+from reidtune.data.seeds import derive_seed
+from reidtune.errors import DataError, SettingsError
+
+
+def split_identities(records: Sequence[Record], fraction: float, seed: int) -> tuple[list[Record], list[Record]]:
+    """Divide ``records`` into (rest, validation) with no identity on both sides, each in the given order.
+
+    ``fraction`` of the identities (rounded, at least 2, at least 2 left over) go to validation. Only identities that
+    can be scored are chosen: two images, and two cameras where the records know several cameras. The choice is a
+    function of the identity numbers and ``seed`` alone: a larger fraction adds identities to those of a smaller one.
+    ``fraction`` 0 puts everything into the rest.
+
+    Raises ``SettingsError`` for a fraction outside [0, 1), ``DataError`` where two identities on each side are
+    impossible.
+    """
+    if not 0 <= fraction < 1:
+        raise SettingsError(
+            f"The validation fraction is {fraction}, outside 0 to 1.",
+            "Give the share of identities to hold out, such as 0.1; 0 holds out none.",
+        )
+    if fraction == 0:
+        return list(records), []
+    everyone = identities(records)
+    scorable = _scorable(records)
+    wanted = min(max(2, round(fraction * len(everyone))), len(scorable), len(everyone) - 2)
+    if wanted < 2:
+        raise DataError(
+            f"No validation split can be carved from {len(everyone)} identities, of which {len(scorable)} can be "
+            "scored (two images each, from two cameras where cameras are known): 2 are needed on each side.",
+            "Train without a validation split (fraction 0), or add identities.",
+        )
+    chosen = set(sorted(scorable, key=lambda identity: (derive_seed("split", seed, identity), identity))[:wanted])
+    rest = [record for record in records if record.identity not in chosen]
+    return rest, [record for record in records if record.identity in chosen]
+
+
+def label_map(records: Iterable[Record]) -> dict[int, int]:
+    """``{identity: label}`` with labels 0, 1, 2 … in the order of the identities; junk and distractors get none."""
+    return {identity: label for label, identity in enumerate(sorted(identities(records)))}
+
+
+def _scorable(records: Sequence[Record]) -> list[int]:
+    several_cameras = len(cameras(records)) > 1
+    images: dict[int, int] = {}
+    seen_by: dict[int, set[int | None]] = {}
+    for record in records:
+        if record.identity > 0:
+            images[record.identity] = images.get(record.identity, 0) + 1
+            seen_by.setdefault(record.identity, set()).add(record.camera)
+    return [
+        identity
+        for identity, count in images.items()
+        if count > 1 and (not several_cameras or len(seen_by[identity] - {None}) > 1)
+    ]

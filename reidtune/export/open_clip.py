@@ -1,0 +1,123 @@
+"""A merged model folder that plain open_clip loads as ``local-dir:FOLDER``."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from torch import Tensor
+
+from reidtune.errors import ReidtuneError, SettingsError
+from reidtune.model import Model
+
+WEIGHTS = "open_clip_model.safetensors"
+CONFIG = "open_clip_config.json"
+_TOLERANCE = 1e-4  # of the largest feature entry; merging only reorders fp32 sums
+
+
+def export_open_clip(model: Model, output: Path, force: bool = False) -> dict[str, Any]:
+    """Merge the model's tuner into its backbone and write the folder ``output``.
+
+    The folder holds ``open_clip_config.json`` (with activation, image size, mean and std, squash) and
+    ``open_clip_model.safetensors`` (fp32). Before it appears under its name it is loaded with plain open_clip and its
+    features are compared with those of backbone + delta.
+
+    Returns:
+        ``{"schema", "path", "bytes", "largest_difference"}``; the difference is relative to the largest entry.
+
+    Raises:
+        SettingsError: the method cannot be merged into weights, or ``output`` exists.
+        ReidtuneError: the folder cannot be written, or does not give the same features.
+    """
+    method = model.header.method if model.header else "zero-shot"
+    towers = {"image": model.backbone.image, "text": model.backbone.text}
+    differences = model.tuner.merged(towers)
+    if differences is None:
+        raise SettingsError(
+            f"The method {method} adds rows or branches that plain open_clip has no place for, so it cannot be merged.",
+            'Use it through reidtune.load("delta.safetensors"), or train a method that merges: lora, full.',
+        )
+    if output.exists() and not force:
+        raise SettingsError(f"{output} exists.", "Choose another --output, or add --force to replace it.")
+    state = {name: value.detach().cpu().clone() for name, value in model.backbone.model.state_dict().items()}
+    for name, difference in differences.items():
+        state[name] += difference.cpu()
+
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+    except OSError as error:
+        raise _unwritable(output, error) from error
+    try:
+        staging.chmod(0o755)
+        _write(staging, model, state)
+        difference = compare_with_plain(staging, model)
+        if difference > _TOLERANCE:
+            raise ReidtuneError(
+                f"The merged model differs from backbone + delta by {difference:.1e} of the largest entry; "
+                "nothing was written.",
+                "Please report this with the delta's inspect output.",
+            )
+        if output.exists():
+            _remove_export(output)
+        staging.rename(output)
+    except OSError as error:
+        raise _unwritable(output, error) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    size = sum(file.stat().st_size for file in output.iterdir())
+    return {"schema": 1, "path": str(output), "bytes": size, "largest_difference": difference}
+
+
+@torch.no_grad()
+def compare_with_plain(folder: Path, model: Model) -> float:
+    """The largest difference, relative to the largest entry, between features of the folder in plain open_clip and of
+    ``model``, on seeded random images and two texts."""
+    plain = open_clip.create_model(f"{open_clip.factory.LOCAL_DIR_PREFIX}{folder}").eval()
+    size = (model.backbone.preprocess.height, model.backbone.preprocess.width)
+    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    ids = model.backbone.tokenizer(["a photo of a person", "a dark coat"])
+    pairs = [
+        (plain.encode_image(images), model.encode_images(images).cpu()),
+        (plain.encode_text(ids), model.encode_texts(ids).cpu()),
+    ]
+    return max(float((ours - theirs).abs().max() / ours.abs().max()) for theirs, ours in pairs)
+
+
+def _write(folder: Path, model: Model, state: dict[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    backbone = model.backbone
+    preprocess = backbone.preprocess
+    config = copy.deepcopy(backbone.architecture.config)
+    config["quick_gelu"] = backbone.activation == "quick_gelu"
+    config["vision_cfg"]["image_size"] = [preprocess.height, preprocess.width]
+    content = {
+        "model_cfg": config,
+        "preprocess_cfg": {
+            "mean": list(preprocess.mean),
+            "std": list(preprocess.std),
+            "interpolation": preprocess.interpolation,
+            "resize_mode": "squash",
+        },
+    }
+    (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS)
+
+
+def _remove_export(folder: Path) -> None:
+    """Replace an earlier export, and nothing that is not one."""
+    known = {CONFIG, WEIGHTS}
+    if not folder.is_dir() or any(file.name not in known for file in folder.iterdir()):
+        raise SettingsError(f"{folder} holds other things than an export, so it is not replaced.", "Choose another --output.")
+    shutil.rmtree(folder)
+
+
+def _unwritable(path: Path, error: OSError) -> ReidtuneError:
+    return ReidtuneError(f"{path} could not be written: {error.strerror or error}.", "Make room or choose another --output.")

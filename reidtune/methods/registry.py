@@ -1,0 +1,59 @@
+"""All methods by name. Importing this costs nothing; a method's page is imported when it is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from reidtune.errors import SettingsError, did_you_mean
+
+if TYPE_CHECKING:
+    from reidtune.methods.base import Method
+
+ENTRY_POINTS = "reidtune.methods"  # third parties register here: name = "package.module:MethodClass"
+
+_PAGES = {
+    "zero-shot": "reidtune.methods.zero_shot:ZeroShot",
+    "lora": "reidtune.methods.lora:Lora",
+    "vpt": "reidtune.methods.vpt:Vpt",
+    "adapter": "reidtune.methods.adapter:Adapter",
+    "full": "reidtune.methods.full:Full",
+}
+
+METHOD_SUMMARIES: dict[str, str] = {
+    "zero-shot": "the backbone as it is; nothing is trained",
+    "lora": "low-rank differences of attention (and MLP) weights; merges into the backbone",
+    "vpt": "learnable prompt rows between the class row and the patches, shallow or deep",
+    "adapter": "bottleneck adapters parallel to the MLP (AdaptFormer)",
+    "full": "every parameter of the image tower; the baseline, with a large delta",
+}
+
+
+def third_party() -> dict[str, EntryPoint]:
+    """Methods that installed packages register."""
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+
+
+def method_names() -> list[str]:
+    return [*_PAGES, *(name for name in third_party() if name not in _PAGES)]
+
+
+def find_method(name: str) -> type[Method]:
+    """The method called ``name``.
+
+    Raises:
+        SettingsError: there is none, with the nearest name.
+    """
+    if name in _PAGES:
+        module, _, attribute = _PAGES[name].partition(":")
+        found: type[Method] = getattr(import_module(module), attribute)
+        return found
+    outside = third_party()
+    if name in outside:
+        loaded: type[Method] = outside[name].load()
+        return loaded
+    raise SettingsError(
+        f'Unknown method "{name}".{did_you_mean(name, method_names())}',
+        f"Known methods: {', '.join(method_names())}.",
+    )

@@ -1,0 +1,178 @@
+"""A backbone with a tuner: what embeds images and texts. The public entry is :func:`load`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from reidtune.backbone.architecture import TINY
+from reidtune.backbone.load import Backbone, load_backbone
+from reidtune.config import validate_settings
+from reidtune.data.loader import read_image
+from reidtune.data.record import ImageFile
+from reidtune.data.transforms import EvalTransform
+from reidtune.delta import DeltaHeader, check_backbone, find_delta, read_header, read_tensors
+from reidtune.errors import SettingsError
+from reidtune.methods.registry import find_method
+from reidtune.tuning.tuner import Tuner
+
+ImageLike = str | Path | Image.Image | Tensor
+DEFAULT_BACKBONE = "ViT-B-16"
+
+
+class Model:
+    """A frozen backbone and a tuner (an empty one: zero-shot).
+
+    Attributes: ``backbone``, ``tuner``, ``header`` (what the delta says of itself; ``None`` without a delta) and
+    ``path`` (the delta file). Features are those of ``encode_image`` / ``encode_text`` after the projection.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        tuner: Tuner | None = None,
+        header: DeltaHeader | None = None,
+        path: Path | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.tuner = (tuner or Tuner()).to(backbone.device).eval()
+        self.header = header
+        self.path = path
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Preprocessed images [B, 3, H, W] → features [B, D], not normalised; differentiable in the tuner."""
+        return self.backbone.image(images.to(self.backbone.device), self.tuner)
+
+    def encode_texts(self, ids: Tensor) -> Tensor:
+        """Token ids [B, T] → features [B, D], not normalised; differentiable in the tuner."""
+        return self.backbone.text(ids.to(self.backbone.device), self.tuner)
+
+    @torch.no_grad()
+    def embed_images(self, images: Iterable[ImageLike], batch_size: int = 64) -> Tensor:
+        """Features of images, L2-normalised: Tensor [N, D], float32, on the CPU.
+
+        Args:
+            images: paths, PIL images, or uint8 tensors [3, H, W] or [N, 3, H, W], of any size.
+
+        Raises:
+            DataError: an image cannot be read (it is named).
+            SettingsError: something that is no image was given.
+        """
+        transform = EvalTransform(self.backbone.preprocess)
+        features: list[Tensor] = []
+        for chunk in _chunks(_as_images(images), batch_size):
+            batch = torch.stack([transform(image) for image in chunk])
+            features.append(F.normalize(self.encode_images(batch).float(), dim=-1).cpu())
+        return torch.cat(features) if features else torch.empty(0, self.backbone.image.output_width)
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
+        """Features of texts, L2-normalised: Tensor [N, D], float32, on the CPU. Long texts keep their end token."""
+        if isinstance(texts, str):
+            texts = [texts]
+        features: list[Tensor] = []
+        for chunk in _chunks(texts, batch_size):
+            encoded = self.encode_texts(self.backbone.tokenizer(list(chunk)))
+            features.append(F.normalize(encoded.float(), dim=-1).cpu())
+        return torch.cat(features) if features else torch.empty(0, self.backbone.text.output_width)
+
+
+def load(
+    delta: str | Path | None = None,
+    *,
+    backbone: str | None = None,
+    pretrained: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    activation: str | None = None,
+    device: torch.device | str = "cpu",
+) -> Model:
+    """Load a delta on its backbone, or a backbone alone.
+
+    Args:
+        delta: a delta file or run folder. Its own backbone, image size and switches are used.
+        backbone: an open_clip name, ``tiny`` or ``local-dir:FOLDER``; default: the delta's, else ViT-B-16.
+        pretrained: a tag or weights file; needed where the delta was trained from a file. The fingerprint decides
+            whether it is the right one.
+        image_size: height and width in pixels, only without a delta.
+        activation: only where a weights file does not tell.
+        device: a torch device.
+
+    Raises:
+        DeltaError: the delta is damaged or does not fit the backbone; the first difference is named.
+        SettingsError: delta, backbone or pretrained tag does not exist.
+    """
+    if delta is None:
+        name = backbone or (DEFAULT_BACKBONE if pretrained != "embedded" else TINY)
+        found = load_backbone(name, pretrained, image_size=image_size, activation=activation, device=device)
+        return Model(found)
+    path = find_delta(delta)
+    header = read_header(path)
+    own = header.backbone
+    if backbone is None and str(own["name"]).startswith("local-dir:"):
+        raise SettingsError(
+            f"The delta was trained on the model folder {own['name'].removeprefix('local-dir:')}.",
+            "Say where it is: --backbone local-dir:FOLDER.",
+        )
+    if image_size is not None:
+        raise SettingsError("A delta brings its own image size.", "Leave --image-size out.")
+    switches = own["fingerprint"]["switches"]
+    name = backbone or own["name"]
+    if pretrained is None and name == own["name"]:
+        pretrained = own["pretrained"]
+    found = load_backbone(
+        name,
+        pretrained,
+        image_size=(header.preprocess["height"], header.preprocess["width"]),
+        resize=switches.get("positional_resize", "bicubic"),
+        activation=activation or switches.get("activation"),
+        device=device,
+    )
+    check_backbone(header, found.fingerprint)
+    tuner = tuner_for(found, header.method, header.settings)
+    tuner.load_tensors(read_tensors(path))
+    return Model(found, tuner, header, path)
+
+
+def tuner_for(backbone: Backbone, method: str, settings: dict[str, Any]) -> Tuner:
+    """The (untrained) tuner of a method with these settings on this backbone."""
+    page = find_method(method)
+    return page(validate_settings(page.Settings, settings)).tuner(backbone)
+
+
+def _as_images(images: Iterable[ImageLike]) -> list[Image.Image | Path]:
+    if isinstance(images, str | Path | Image.Image):
+        images = [images]
+    found: list[Image.Image | Path] = []
+    for image in images:
+        if isinstance(image, str | Path):
+            found.append(Path(image))
+        elif isinstance(image, Image.Image):
+            found.append(image)
+        elif isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3 and len(image) == 3:
+            found.append(Image.fromarray(image.permute(1, 2, 0).cpu().numpy()))
+        else:
+            raise SettingsError(
+                f"{_describe(image)} is not an image.", "Give paths, PIL images, or uint8 tensors [3, height, width]."
+            )
+    return found
+
+
+def _describe(image: object) -> str:
+    if isinstance(image, Tensor):
+        return f"A tensor of shape {tuple(image.shape)} and type {image.dtype}"
+    return f"A {type(image).__name__}"
+
+
+def _chunks(items: Sequence[Any], size: int) -> Iterable[list[Any]]:
+    for start in range(0, len(items), size):
+        chunk = items[start : start + size]
+        yield [
+            read_image(ImageFile(item)) if isinstance(item, Path) else item.convert("RGB") if isinstance(item, Image.Image) else item
+            for item in chunk
+        ]

@@ -1,0 +1,40 @@
+"""Records to features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reidtune.backbone.preprocess import Preprocess
+from reidtune.data.loader import eval_loader
+from reidtune.data.record import Record
+from reidtune.data.transforms import EvalTransform
+
+
+@torch.no_grad()
+def embed_records(
+    encode: Callable[[Tensor], Tensor],
+    records: Sequence[Record],
+    preprocess: Preprocess,
+    *,
+    batch_size: int = 64,
+    workers: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Features of the records' images, L2-normalised: [N, D], float32, on the CPU.
+
+    ``encode`` maps preprocessed images [B, 3, H, W] to features [B, D]; ``progress`` is told how many images each
+    batch had.
+
+    Raises:
+        DataError: an image cannot be read (it is named).
+    """
+    features: list[Tensor] = []
+    for images in eval_loader(records, EvalTransform(preprocess), batch_size, workers):
+        features.append(F.normalize(encode(images).float(), dim=-1).cpu())
+        if progress is not None:
+            progress(len(images))
+    return torch.cat(features)

@@ -1,0 +1,276 @@
+"""The training loop. Read it from top to bottom."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from reidtune.config import RunConfig
+from reidtune.data.loader import Batch, train_loader
+from reidtune.data.record import Record
+from reidtune.data.sampler import IdentitySampler
+from reidtune.data.seeds import derive_seed
+from reidtune.data.transforms import TrainTransform
+from reidtune.errors import DataError, ReidtuneError
+from reidtune.methods.base import Method, Stage
+from reidtune.model import Model
+from reidtune.training.objective import IdentityObjective
+from reidtune.training.optimiser import build_optimiser, learning_rate_factor, set_learning_rate
+from reidtune.training.state import Interrupted, Progress, load_state, save_state, stop_signals
+
+_SAVE_SECONDS = 300.0  # within an epoch, the state is saved this often
+
+
+class Reporter(Protocol):
+    """Who is told how a run goes."""
+
+    def start(self, done: int, steps: int) -> None: ...
+
+    def step(self, step: int, loss: float) -> None: ...
+
+    def epoch(self, row: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class Task:
+    """Everything that a training needs, made ready by :mod:`reidtune.training.run`.
+
+    ``labels`` maps identities to classes 0..C−1; ``validate`` gives metrics of the model as it is, or ``None``
+    without a validation set; ``save`` writes the delta file of the tuner as it is. ``identity`` is what a resumed run
+    must agree with.
+    """
+
+    config: RunConfig
+    model: Model
+    method: Method
+    records: list[Record]
+    labels: dict[int, int]
+    validate: Callable[[], dict[str, Any]] | None
+    save: Callable[[Path, dict[str, Any]], None]
+    run: Path
+    identity: dict[str, Any]
+    resume_command: str
+
+
+def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
+    """Train the tuner of ``task.model`` and leave the best (by validation mAP) or the last delta in the run folder.
+
+    Every random choice is a function of (seed, epoch, position) or of (seed, step), so a resumed run equals an
+    uninterrupted one, bit for bit, on the same machine and thread count.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; the state is saved.
+        ReidtuneError: the loss is not finite; bad data raises DataError. The last good state stays.
+    """
+    config, model, run = task.config, task.model, task.run
+    tuner = model.tuner
+    sampler = sampler_for(task.records, config)
+    transform = TrainTransform(
+        model.backbone.preprocess, config.augmentation.flip, config.augmentation.pad, config.augmentation.erase
+    )
+    plan = plan_steps(task.method.stages(), len(sampler), config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        objective = IdentityObjective(model.backbone.image.output_width, len(task.labels), config.loss)
+    objective.to(model.backbone.device)
+
+    progress = Progress()
+    saved: dict[str, Any] = {}
+    if resume:
+        progress, _, saved = load_state(run)
+        tuner.load_state_dict(saved["tuner"])
+        objective.load_state_dict(saved["objective"])
+    optimiser = build_optimiser(tuner, objective, config.optimiser, plan.stage(progress.step).trains)
+    if resume and "optimiser" in saved:
+        optimiser.load_state_dict(saved["optimiser"])
+
+    def keep() -> None:
+        modules = {
+            "tuner": tuner.state_dict(),
+            "objective": objective.state_dict(),
+            "optimiser": optimiser.state_dict(),
+        }
+        save_state(run, progress, task.identity, modules)
+
+    reporter.start(progress.step, plan.steps)
+    if task.validate is not None and not progress.rows:
+        progress.rows.append({"epoch": 0, "step": 0, **_prefixed(task.validate())})
+        reporter.epoch(progress.rows[-1])
+    last_save = time.monotonic()
+    with stop_signals() as stop, torch.random.fork_rng():
+        while progress.step < plan.steps:
+            if progress.stage != plan.stage_index(progress.step):
+                progress.stage = plan.stage_index(progress.step)
+                optimiser = build_optimiser(tuner, objective, config.optimiser, plan.stage(progress.step).trains)
+            batches = sampler.batches(progress.epoch)[: plan.steps - progress.step + progress.batch]
+            loader = train_loader(
+                task.records,
+                task.labels,
+                batches,
+                transform,
+                seed=config.seed,
+                epoch=progress.epoch,
+                start=progress.batch,
+                workers=config.training.workers,
+            )
+            tuner.train()
+            objective.train()
+            for images, labels, _ in _kept_on_bad_data(loader, keep):
+                torch.manual_seed(derive_seed("step", config.seed, progress.step))  # dropout is a function of (seed, step)
+                set_learning_rate(optimiser, config.optimiser.lr * plan.factor(progress.step, config))
+                with autocast(model, config.training.precision):
+                    features = model.encode_images(images)
+                loss, parts = objective(features.float(), labels.to(features.device))
+                if not math.isfinite(value := loss.item()):
+                    raise ReidtuneError(
+                        f"The loss became {value} at step {progress.step + 1} (epoch {progress.epoch + 1}).",
+                        f"Lower the learning rate (now {config.optimiser.lr:g}). The state before it is kept in {run}.",
+                    )
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                if config.optimiser.clip_norm is not None:
+                    everything = [p for group in optimiser.param_groups for p in group["params"]]
+                    torch.nn.utils.clip_grad_norm_(everything, config.optimiser.clip_norm)
+                optimiser.step()
+
+                progress.step += 1
+                progress.batch += 1
+                for name, part in {"loss": loss, **parts}.items():
+                    progress.sums[name] = progress.sums.get(name, 0.0) + part.item()
+                reporter.step(progress.step, value)
+                if stop:
+                    keep()
+                    raise _interrupted(task, progress, plan.steps, stop.number)
+                if time.monotonic() - last_save > _SAVE_SECONDS:
+                    keep()
+                    last_save = time.monotonic()
+
+            _finish_epoch(task, progress, reporter, plan.steps)
+            keep()
+            last_save = time.monotonic()
+            if stop and progress.step < plan.steps:
+                raise _interrupted(task, progress, plan.steps, stop.number)
+    if not progress.finished:
+        best, final = run / "best.safetensors", run / "delta.safetensors"
+        if best.exists():
+            best.replace(final)
+        elif progress.best is None or not final.exists():  # else the run was stopped between the renaming and here
+            task.save(final, progress.metrics)
+        progress.finished = True
+        keep()
+    return progress
+
+
+def _kept_on_bad_data(loader: Iterator[Batch], keep: Callable[[], None]) -> Iterator[Batch]:
+    """Pass batches on; where a file cannot be read, save the state first, so that the run can go on once it is mended."""
+    try:
+        yield from loader
+    except DataError:
+        keep()
+        raise
+
+
+def _finish_epoch(task: Task, progress: Progress, reporter: Reporter, steps: int) -> None:
+    """Average the losses, validate, keep the best delta, write the table of epochs."""
+    config = task.config
+    progress.epoch += 1
+    row: dict[str, Any] = {"epoch": progress.epoch, "step": progress.step}
+    row |= {name: value / progress.batch for name, value in progress.sums.items()}
+    due = progress.epoch % config.training.validate_every == 0 or progress.step >= steps
+    if task.validate is not None and due:
+        metrics = task.validate()
+        row |= _prefixed(metrics)
+        if progress.best is None or metrics["mAP"] > progress.best:
+            progress.best, progress.best_epoch = metrics["mAP"], progress.epoch
+            progress.metrics = {**metrics, "epoch": progress.epoch}
+            task.save(task.run / "best.safetensors", progress.metrics)
+    progress.rows.append(row)
+    progress.batch = 0
+    progress.sums = {}
+    _write_table(task.run / "metrics.csv", progress.rows)
+    reporter.epoch(row)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many steps a run has, and which stage each belongs to."""
+
+    stages: tuple[Stage, ...]
+    ends: tuple[int, ...]
+    steps: int
+    steps_per_epoch: int
+
+    def stage_index(self, step: int) -> int:
+        return next((index for index, end in enumerate(self.ends) if step < end), len(self.ends) - 1)
+
+    def stage(self, step: int) -> Stage:
+        return self.stages[self.stage_index(step)]
+
+    def factor(self, step: int, config: RunConfig) -> float:
+        """The factor on the learning rate; every stage has its own warm-up and cosine."""
+        index = self.stage_index(step)
+        start = self.ends[index - 1] if index else 0
+        chosen = config.optimiser
+        return learning_rate_factor(
+            step - start,
+            self.ends[index] - start,
+            min(chosen.warmup_epochs * self.steps_per_epoch, (self.ends[index] - start) / 2),
+            chosen.warmup_factor,
+            chosen.final_lr_factor,
+        )
+
+
+def sampler_for(records: list[Record], config: RunConfig) -> IdentitySampler:
+    instances = config.training.instances
+    return IdentitySampler(records, config.training.batch_size // instances, instances, config.seed)
+
+
+def plan_steps(stages: tuple[Stage, ...], steps_per_epoch: int, config: RunConfig) -> Plan:
+    """Epochs or steps of the whole run, split over the stages by their shares."""
+    steps = config.training.steps or config.training.epochs * steps_per_epoch
+    total = sum(stage.share for stage in stages)
+    done = 0.0
+    ends = []
+    for stage in stages:
+        done += stage.share
+        ends.append(round(steps * done / total))
+    return Plan(stages, tuple(ends), steps, steps_per_epoch)
+
+
+def autocast(model: Model, precision: str) -> torch.autocast:
+    return torch.autocast(model.backbone.device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def _prefixed(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {f"validation {name}": metrics[name] for name in ("rank-1", "mAP") if name in metrics}
+
+
+def _interrupted(task: Task, progress: Progress, steps: int, number: int | None) -> Interrupted:
+    message = f"Interrupted at step {progress.step} of {steps}; nothing is lost, the state is in {task.run}."
+    return Interrupted(message, f"Go on with: {task.resume_command}", number or 2)
+
+
+def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    columns: dict[str, None] = {}
+    for row in rows[::-1]:  # the last row knows all losses; the first has none
+        columns |= dict.fromkeys(row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()} for row in rows)
+    temporary = path.with_suffix(".partial")
+    try:
+        temporary.write_text(text.getvalue())
+        temporary.replace(path)
+    except OSError as error:
+        raise ReidtuneError(f"{path} could not be written: {error.strerror}.", "Make room and resume the run.") from error
+
+

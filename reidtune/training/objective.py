@@ -1,0 +1,35 @@
+"""What an image ReID method minimises: smoothed identity loss behind a BNNeck, and batch-hard triplet loss."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from reidtune.config import LossConfig
+from reidtune.losses import BNNeck, batch_hard_triplet, cross_entropy_smooth
+
+
+class IdentityObjective(nn.Module):
+    """identity · CE_smooth(W BN(f), y) + triplet · hardest(f, y), as bag-of-tricks baselines (Luo et al. 2019).
+
+    The triplet loss takes the features as the tower gives them, before the BNNeck and not normalised. The neck and its
+    classifier serve the loss only; no delta holds them.
+    """
+
+    def __init__(self, width: int, classes: int, config: LossConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.neck = BNNeck(width, classes)
+
+    def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Features [B, D] and labels [B] in 0..classes−1 → the loss and its parts before weighting."""
+        config = self.config
+        parts: dict[str, Tensor] = {}
+        total = features.new_zeros(())
+        if config.identity:
+            parts["identity"] = cross_entropy_smooth(self.neck(features), labels, config.label_smoothing)
+            total = total + config.identity * parts["identity"]
+        if config.triplet:
+            margin = None if config.margin == "soft" else config.margin
+            parts["triplet"] = batch_hard_triplet(features, labels, margin)
+            total = total + config.triplet * parts["triplet"]
+        return total, parts

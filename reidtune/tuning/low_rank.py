@@ -1,0 +1,70 @@
+"""Low-rank differences of linear maps (LoRA, Hu et al. 2021, arXiv 2106.09685)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reidtune.backbone.tower import Tower
+from reidtune.backbone.walk import Walk
+from reidtune.tuning.component import Component
+
+LINEARS = ("q", "k", "v", "out", "fc1", "fc2")
+_STACKED = {"q": 0, "k": 1, "v": 2}
+_PARAMETERS = {"out": "attn.out_proj.weight", "fc1": "mlp.c_fc.weight", "fc2": "mlp.c_proj.weight"}
+
+
+class _Pair(nn.Module):
+    def __init__(self, inputs: int, outputs: int, rank: int) -> None:
+        super().__init__()
+        self.A = nn.Parameter(torch.empty(rank, inputs))
+        self.B = nn.Parameter(torch.zeros(outputs, rank))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+
+class LowRank(Component):
+    """y = W x + (α / r) B A x for the chosen linear maps of every block.
+
+    A [r, in] starts kaiming-uniform (a = √5), B [out, r] at zero, so the start is the backbone. The product is applied
+    to the activations: W + B A is never formed while training.
+    """
+
+    def __init__(self, tower: Tower, targets: Sequence[str], rank: int, alpha: float, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.towers = (tower.kind,)
+        self.scale = alpha / rank
+        self.dropout = dropout
+        for layer in range(tower.layers):
+            pairs = {name: _Pair(*tower.linear_shape(name), rank) for name in targets}
+            self.add_module(str(layer), nn.ModuleDict(pairs))
+
+    def pairs(self, layer: int) -> nn.ModuleDict:
+        return self.get_submodule(str(layer))  # type: ignore[return-value]
+
+    def linear(self, walk: Walk, layer: int, name: str, inputs: Tensor, outputs: Tensor) -> Tensor:
+        pairs = self.pairs(layer)
+        if name not in pairs:
+            return outputs
+        pair = pairs[name]
+        inputs = F.dropout(inputs, self.dropout, self.training)
+        return outputs + self.scale * F.linear(F.linear(inputs, pair.A), pair.B)
+
+    def merged(self, towers: Mapping[str, Tower]) -> dict[str, Tensor]:
+        tower = towers[self.towers[0]]
+        differences: dict[str, Tensor] = {}
+        for layer in range(tower.layers):
+            block = f"{tower.blocks}.{layer}"
+            for name, pair in self.pairs(layer).items():
+                product = self.scale * pair.B.detach() @ pair.A.detach()
+                if name in _STACKED:
+                    stacked = f"{block}.attn.in_proj_weight"
+                    whole = differences.setdefault(stacked, torch.zeros_like(tower.parameters[stacked]))
+                    start = _STACKED[name] * tower.width
+                    whole[start : start + tower.width] = product
+                else:
+                    differences[f"{block}.{_PARAMETERS[name]}"] = product
+        return differences

@@ -1,0 +1,35 @@
+"""Visual prompts: learnable rows between the class row and the patches (VPT, Jia et al. 2022, arXiv 2203.12119)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from reidtune.backbone.tower import ImageTower
+from reidtune.backbone.walk import Walk
+from reidtune.tuning.component import Component
+
+
+class VisualPrompts(Component):
+    """``count`` prompt rows per prompted block.
+
+    Shallow prompts enter block 0 and are carried on; deep prompts are dropped and replaced before every block (VPT,
+    Eq. 4–7). They start uniform in ±√(6 / (3·patch² + d)), as the paper's code does.
+    """
+
+    def __init__(self, tower: ImageTower, count: int, deep: bool, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.count = count
+        self.dropout = nn.Dropout(dropout)
+        layers = tower.layers if deep else 1
+        bound = math.sqrt(6 / (3 * tower.patch[0] * tower.patch[1] + tower.width))
+        self.rows = nn.Parameter(torch.empty(layers, count, tower.width).uniform_(-bound, bound))
+
+    def tokens(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
+        if layer >= len(self.rows):
+            return tokens
+        rows = self.dropout(self.rows[layer]).expand(len(tokens), -1, -1).to(tokens.dtype)
+        patches = tokens[:, 1:] if layer == 0 else tokens[:, 1 + self.count :]
+        return torch.cat([tokens[:, :1], rows, patches], dim=1)

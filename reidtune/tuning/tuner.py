@@ -1,0 +1,126 @@
+"""The tuner: the trainable components of a method on one backbone, as the towers see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from reidtune.backbone.tower import Tower
+from reidtune.backbone.walk import Walk
+from reidtune.errors import DeltaError
+from reidtune.tuning.component import SITES, Component
+
+
+class Tuner(nn.Module):
+    """Named components; implements :class:`reidtune.backbone.walk.SiteFunctions` by asking, at each site, the
+    components that serve it, in order. A tuner without components changes nothing.
+
+    The tensors of a delta are this module's state dict: ``<component>.<tensor>``.
+    """
+
+    def __init__(self, components: Mapping[str, Component] | None = None) -> None:
+        super().__init__()
+        self._sites: dict[tuple[str, str], list[Component]] = {}
+        for name, component in (components or {}).items():
+            self.add_module(name, component)
+            for site in SITES:
+                if component.serves(site):
+                    for tower in component.towers:
+                        self._sites.setdefault((tower, site), []).append(component)
+
+    def components(self) -> dict[str, Component]:
+        return {name: module for name, module in self.named_children() if isinstance(module, Component)}
+
+    def at(self, walk: Walk, site: str) -> list[Component]:
+        return self._sites.get((walk.tower.kind, site), [])
+
+    def embed(self, walk: Walk, place: str, tokens: Tensor) -> Tensor:
+        for component in self.at(walk, "embed"):
+            tokens = component.embed(walk, place, tokens)
+        return tokens
+
+    def tokens(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
+        for component in self.at(walk, "tokens"):
+            tokens = component.tokens(walk, layer, tokens)
+        return tokens
+
+    def norm(self, walk: Walk, layer: int, name: str, tokens: Tensor, normed: Tensor) -> Tensor:
+        for component in self.at(walk, "norm"):
+            normed = component.norm(walk, layer, name, tokens, normed)
+        return normed
+
+    def weight(self, walk: Walk, name: str, value: Tensor) -> Tensor:
+        for component in self.at(walk, "weight"):
+            value = component.weight(walk, name, value)
+        return value
+
+    def linear(self, walk: Walk, layer: int, name: str, inputs: Tensor, outputs: Tensor) -> Tensor:
+        for component in self.at(walk, "linear"):
+            outputs = component.linear(walk, layer, name, inputs, outputs)
+        return outputs
+
+    def key_value(self, walk: Walk, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        for component in self.at(walk, "key_value"):
+            key, value = component.key_value(walk, layer, key, value)
+        return key, value
+
+    def attention(self, walk: Walk, layer: int, tokens: Tensor, attended: Tensor) -> Tensor:
+        for component in self.at(walk, "attention"):
+            tokens = component.attention(walk, layer, tokens, attended)
+        return tokens
+
+    def beside_mlp(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor | None:
+        total: Tensor | None = None
+        for component in self.at(walk, "beside_mlp"):
+            part = component.beside_mlp(walk, layer, tokens)
+            if part is not None:
+                total = part if total is None else total + part
+        return total
+
+    def block(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
+        for component in self.at(walk, "block"):
+            tokens = component.block(walk, layer, tokens)
+        return tokens
+
+    def pool(self, walk: Walk, tokens: Tensor, feature: Tensor) -> Tensor:
+        for component in self.at(walk, "pool"):
+            feature = component.pool(walk, tokens, feature)
+        return feature
+
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The delta: every tensor by name, detached, on the CPU, contiguous."""
+        return {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take a delta's tensors.
+
+        Raises:
+            DeltaError: names or shapes are not those of this tuner (the first difference is named).
+        """
+        own = self.state_dict()
+        for name, value in own.items():
+            if name not in tensors:
+                raise DeltaError(f"The delta lacks the tensor {name}.", "Its settings and its tensors disagree.")
+            if tensors[name].shape != value.shape:
+                raise DeltaError(
+                    f"The delta's tensor {name} has shape {tuple(tensors[name].shape)}, expected {tuple(value.shape)}.",
+                    "It was made for a backbone of another size.",
+                )
+        if unknown := sorted(set(tensors) - set(own)):
+            raise DeltaError(f"The delta holds a tensor that its method does not know: {unknown[0]}.")
+        self.load_state_dict(dict(tensors))
+
+    def merged(self, towers: Mapping[str, Tower]) -> dict[str, Tensor] | None:
+        """Differences to backbone parameters that give the same features as this tuner, or ``None``."""
+        total: dict[str, Tensor] = {}
+        for component in self.components().values():
+            part = component.merged(towers)
+            if part is None:
+                return None
+            for name, value in part.items():
+                total[name] = total[name] + value if name in total else value
+        return total

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from reidtune.data import IdentitySampler
+from reidtune.errors import SettingsError
+
+from .conftest import record
+
+
+def records_of(*counts):
+    return [record(identity) for identity, count in enumerate(counts, 1) for _ in range(count)]
+
+
+def checked(records, P, K, epoch=0, seed=0):
+    """The batches of an epoch, after checking what holds for every batch."""
+    sampler = IdentitySampler(records, P, K, seed)
+    batches = sampler.batches(epoch)
+    assert len(batches) == len(sampler)
+    for batch in batches:
+        assert len(batch) == P * K == sampler.batch_size
+        assert set(Counter(records[i].identity for i in batch).values()) == {K}
+        groups = [batch[start : start + K] for start in range(0, P * K, K)]
+        assert all(len({records[i].identity for i in group}) == 1 for group in groups)
+    return batches
+
+
+def groups_of(records, batches, K):
+    return Counter(records[i].identity for batch in batches for i in batch[::K])
+
+
+def test_an_epoch_is_a_function_of_seed_and_epoch():
+    records = records_of(*[5] * 12)
+    first = IdentitySampler(records, 4, 2, seed=1)
+    assert first.batches(3) == IdentitySampler(records, 4, 2, seed=1).batches(3) == first.batches(3)
+    assert first.batches(3) != first.batches(4)
+    assert first.batches(3) != IdentitySampler(records, 4, 2, seed=2).batches(3)
+
+
+def test_even_identities_are_seen_exactly_once():
+    records = records_of(*[6] * 8)
+    batches = checked(records, 4, 3)
+    assert len(batches) == 4
+    assert sorted(i for batch in batches for i in batch) == list(range(48))
+
+
+def test_unequal_identities_follow_the_rule():
+    counts = (1, 2, 3, 4, 5, 9, 12, 7, 3)
+    records = records_of(*counts)
+    K, P = 4, 3
+    batches = checked(records, P, K)
+    expected = {identity: -(-count // K) for identity, count in enumerate(counts, 1)}
+    seen = groups_of(records, batches, K)
+    extra = {identity: seen[identity] - expected[identity] for identity in expected}
+    assert set(extra.values()) <= {0, 1}
+    assert sum(extra.values()) == len(batches) * P - sum(expected.values()) < P
+    assert set(range(len(records))) == {i for batch in batches for i in batch}
+
+
+def test_few_images_are_repeated_only_as_needed():
+    records = records_of(1, 3, 8, 8)
+    for epoch in range(5):
+        for batch in checked(records, 2, 4, epoch):
+            for group in (batch[:4], batch[4:]):
+                times = sorted(Counter(group).values())
+                assert times == {1: [4], 2: [1, 1, 2]}.get(records[group[0]].identity, [1, 1, 1, 1])
+
+
+def test_an_identity_with_most_images_is_in_every_batch_and_no_other_is_worn_out():
+    records = records_of(400, 4, 4, 4, 4)
+    batches = checked(records, 3, 4)
+    seen = groups_of(records, batches, 4)
+    assert len(batches) == 2
+    assert seen[1] == 2
+    assert all(seen[identity] == 1 for identity in range(2, 6))
+    later = {i for epoch in range(40) for batch in checked(records, 3, 4, epoch) for i in batch}
+    assert len([i for i in later if records[i].identity == 1]) > 150  # the others come in other epochs
+
+
+def test_the_leftover_groups_fill_one_more_batch():
+    records = records_of(*[4] * 7)
+    batches = checked(records, 3, 4)
+    assert len(batches) == 3
+    assert sorted(groups_of(records, batches, 4).values()) == [1, 1, 1, 1, 1, 2, 2]
+
+
+def test_mates_in_a_batch_change():
+    records = records_of(*[40] * 16)
+    mates = {frozenset(records[i].identity for i in batch) for batch in checked(records, 4, 4)}
+    assert len(mates) > 35  # 40 batches; dealing whole rows would give 4 sets
+
+
+def test_junk_and_distractors_are_never_drawn():
+    records = [record(-1), record(0), *records_of(3, 3, 3)]
+    assert {i for batch in checked(records, 2, 2) for i in batch} == set(range(2, 11))
+
+
+def test_too_few_identities_are_refused_with_a_batch_size_that_works():
+    with pytest.raises(SettingsError, match="16 identities, but only 3") as error:
+        IdentitySampler(records_of(3, 3, 3), 16, 4, 0)
+    assert "at most 12" in error.value.hint
+
+
+@pytest.mark.parametrize(("P", "K"), [(1, 4), (4, 0)])
+def test_batches_that_compare_nothing_are_refused(P, K):
+    with pytest.raises(SettingsError, match=f"{P} identities × {K} images"):
+        IdentitySampler(records_of(3, 3, 3, 3), P, K, 0)

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from reidtune.data.scan import Skipped, has_images, images_below, images_in, show, subfolders
+
+
+def test_images_are_listed_by_name_and_the_rest_is_counted(put):
+    root = put("b.JPG", "a.png", "deep/c.webp", ".hidden.png")
+    (root / "Thumbs.db").write_bytes(b"x")
+    skipped = Skipped()
+    assert [p.name for p in images_in(root, skipped)] == ["a.png", "b.JPG"]
+    assert (skipped.hidden, skipped.other) == (1, 1)
+    assert skipped.notes()[0].startswith("2 files are skipped")
+    assert "Thumbs.db" in skipped.notes()[0]
+    assert Skipped().notes() == []
+
+
+def test_images_below_reads_all_depths_in_order(put):
+    root = put("z.png", "b/2.png", "b/1.png", "a/x/y.png", "__MACOSX/q.png")
+    assert [p.relative_to(root).as_posix() for p in images_below(root)] == ["z.png", "a/x/y.png", "b/1.png", "b/2.png"]
+
+
+def test_links_are_followed_and_circles_end(put):
+    root = put("real/1.png")
+    (root / "linked").symlink_to(root / "real", target_is_directory=True)
+    (root / "real" / "2.png").symlink_to(root / "real" / "1.png")
+    (root / "real" / "back").symlink_to(root, target_is_directory=True)
+    found = [p.relative_to(root).as_posix() for p in images_below(root)]
+    assert found == ["linked/1.png", "linked/2.png", "real/1.png", "real/2.png"]
+
+
+def test_a_folder_named_like_an_image_is_a_folder(put):
+    root = put("a.png/inside.png")
+    assert images_in(root) == []
+    assert not has_images(root)
+    assert subfolders(root) == [root / "a.png"]
+    assert [p.name for p in images_below(root)] == ["inside.png"]
+
+
+def test_no_file_is_looked_at_one_by_one(put, monkeypatch):
+    root = put(*[f"{i}.png" for i in range(20)])
+
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("stat of a file")
+
+    monkeypatch.setattr(os, "stat", refuse)
+    monkeypatch.setattr(Path, "stat", refuse)
+    assert len(images_in(root)) == 20
+
+
+def test_names_can_always_be_printed():
+    assert show(os.fsdecode(b"a\xff\n.png")) == "a\\udcff\\n.png"
+    assert show(Path("größe 2.png")) == "größe 2.png"

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+
+from reidtune.data import label_map, split_identities
+from reidtune.errors import DataError, SettingsError
+
+from .conftest import record
+
+
+def people(number, images=2, cameras=(1, 2)):
+    return [record(i, cameras[k % len(cameras)], f"{i}_{k}") for i in range(1, number + 1) for k in range(images)]
+
+
+def held_out(records, fraction, seed=0):
+    return {r.identity for r in split_identities(records, fraction, seed)[1]}
+
+
+def test_identities_are_on_one_side_and_nothing_is_lost():
+    records = people(20)
+    rest, validation = split_identities(records, 0.25, seed=3)
+    assert len({r.identity for r in validation}) == 5
+    assert not {r.identity for r in rest} & {r.identity for r in validation}
+    assert sorted(map(str, rest + validation)) == sorted(map(str, records))
+    assert rest == [r for r in records if r in rest]  # the order is kept
+
+
+def test_the_choice_depends_on_the_seed_and_not_on_the_order():
+    records = people(20)
+    assert held_out(records, 0.25, seed=0) == held_out(records[::-1], 0.25, seed=0)
+    assert held_out(records, 0.25, seed=0) != held_out(records, 0.25, seed=1)
+    assert held_out(records, 0.25) < held_out(records, 0.5)
+
+
+def test_only_identities_that_can_be_scored_are_held_out():
+    one_image = [record(i, 1) for i in range(101, 121)]
+    one_camera = [record(i, 1) for i in range(201, 221) for _ in range(3)]
+    records = [*people(4), *one_image, *one_camera]
+    assert held_out(records, 0.9) == {1, 2, 3, 4}
+    without_cameras = [record(r.identity) for r in records]
+    assert held_out(without_cameras, 0.9) == {1, 2, 3, 4} | set(range(201, 221))
+
+
+def test_one_camera_everywhere_is_as_good_as_none():
+    assert len(held_out(people(10, cameras=(1,)), 0.3)) == 3
+
+
+def test_at_least_two_identities_on_each_side():
+    assert len(held_out(people(10), 0.01)) == 2
+    assert len(held_out(people(10), 0.99)) == 8
+    with pytest.raises(DataError, match="3 identities"):
+        split_identities(people(3), 0.5, 0)
+
+
+def test_junk_is_never_held_out_and_zero_holds_out_none():
+    records = [*people(6), *[record(-1, c) for c in (1, 2)], *[record(0, c) for c in (1, 2)]]
+    assert held_out(records, 0.9) <= set(range(1, 7))
+    assert split_identities(records, 0, 0) == (records, [])
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1, 2.5])
+def test_a_fraction_out_of_range_is_refused(fraction):
+    with pytest.raises(SettingsError, match=str(fraction)):
+        split_identities(people(6), fraction, 0)
+
+
+def test_labels_are_contiguous_and_leave_out_junk():
+    assert label_map([record(i) for i in (40, 7, 7, -1, 0, 12)]) == {7: 0, 12: 1, 40: 2}
