@@ -29,6 +29,17 @@ def _image_size(value: Any) -> tuple[int, int] | None:
     return value[0], value[1]
 
 
+def parse_image_size(text: str) -> tuple[int, int]:
+    """``"256x128"`` → (256, 128), height × width in pixels; raises :class:`SettingsError` for anything else."""
+    try:
+        size = _image_size(text)
+    except ValueError as error:
+        raise SettingsError(f"--image-size {error}.") from error
+    if size is None:
+        raise SettingsError('--image-size must be "HEIGHTxWIDTH" in pixels, such as "256x128".')
+    return size
+
+
 def _margin(value: Any) -> float | Literal["soft"]:
     if value == "soft":
         return "soft"
@@ -226,7 +237,14 @@ def validate_settings(model: type[Model], settings: Mapping[str, Any]) -> Model:
 
 def replace_values(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     """``config`` with some values, by dotted name, replaced and everything checked again."""
-    return validate(RunConfig, _overlay(config.model_dump(), _nest(values, keep_none=True)))
+    changed = config.model_dump()
+    for name, value in values.items():
+        *sections, key = name.split(".")
+        place = changed
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[key] = value
+    return validate(RunConfig, changed)
 
 
 def parse_set(items: Iterable[str]) -> dict[str, Any]:
@@ -295,18 +313,18 @@ def _line(key: str, name: str, value: Any, description: str | None, origins: Map
     return f"{text}  # {' '.join(notes)}" if notes else text
 
 
-def _nest(flat: Mapping[str, Any], keep_none: bool = False) -> dict[str, Any]:
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for name, value in flat.items():
-        if value is None and not keep_none:
+        if value is None:
             continue
-        *sections, key = name.split(".")
-        place = nested
-        for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise SettingsError(f"{name}: {section} is given both as a value and as a section.")
-        place[key] = value
+        section, *rest = name.split(".")
+        layer = value
+        for part in reversed(rest):
+            layer = {part: layer}
+        if section in nested and isinstance(nested[section], dict) != isinstance(layer, dict):
+            raise SettingsError(f"{name}: {section} is given both as a value and as a section.")
+        nested = _overlay(nested, {section: layer})
     return nested
 
 

@@ -108,8 +108,7 @@ def load(
         SettingsError: delta, backbone or pretrained tag does not exist.
     """
     if delta is None:
-        name = backbone or (DEFAULT_BACKBONE if pretrained != "embedded" else TINY)
-        found = load_backbone(name, pretrained, image_size=image_size, activation=activation, device=device)
+        found = load_backbone(backbone or DEFAULT_BACKBONE, pretrained, image_size=image_size, activation=activation, device=device)
         return Model(found)
     path = find_delta(delta)
     header = read_header(path)
@@ -137,6 +136,11 @@ def load(
     tuner = tuner_for(found, header.method, header.settings)
     tuner.load_tensors(read_tensors(path))
     return Model(found, tuner, header, path)
+
+
+def default_backbone(source: str) -> str:
+    """``tiny`` for the demo world, else open_clip's ViT-B-16."""
+    return TINY if source == "demo" or source.startswith("demo:") else DEFAULT_BACKBONE
 
 
 def tuner_for(backbone: Backbone, method: str, settings: dict[str, Any]) -> Tuner:

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from reidtune.demo.cache import demo_folder
-from reidtune.demo.tiny import TINY_CONFIG, TINY_MEAN, TINY_STD, tiny_state_dict
+from reidtune.demo.tiny import FILE, TINY_CONFIG, TINY_MEAN, TINY_STD, tiny_state_dict
 
 NAME = re.compile(r"([-\d]+)_c(\d)")
 
@@ -33,9 +33,9 @@ def text_features(model: open_clip.CLIP, ids: Tensor, end: Tensor) -> Tensor:
     return x[torch.arange(len(x)), end] @ model.text_projection
 
 
-def load() -> open_clip.CLIP:
+def load(file: Path = FILE) -> open_clip.CLIP:
     model = open_clip.CLIP(**{key: TINY_CONFIG[key] for key in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")})
-    model.load_state_dict(tiny_state_dict())
+    model.load_state_dict(tiny_state_dict(file))
     return model.eval()
 
 
@@ -83,9 +83,7 @@ def demo_text_rank1(model: open_clip.CLIP | None = None, seed: int = 0) -> str:
     images = image_features(model, [folder / "imgs" / e["file_path"] for e in entries])
     lines = [line for e in entries for line in e["captions"]]
     ids = open_clip.get_tokenizer("ViT-B-32")(lines)
-    texts = torch.cat(
-        [F.normalize(text_features(model, part, part.argmax(dim=1)), dim=-1) for part in ids.split(200)]
-    )
+    texts = torch.cat([F.normalize(text_features(model, part, part.argmax(dim=1)), dim=-1) for part in ids.split(200)])
     owner = torch.tensor([e["id"] for e in entries])
     asked = torch.tensor([e["id"] for e in entries for _ in e["captions"]])
     same = asked[:, None] == owner[None]

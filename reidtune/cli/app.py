@@ -55,7 +55,12 @@ def build() -> typer.Typer:
     )
     app.callback(epilog=_epilog(EXAMPLES))(_root)
     for name in COMMANDS:
-        module = import_module(f"reidtune.cli.{name}")
+        try:
+            module = import_module(f"reidtune.cli.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"reidtune.cli.{name}":
+                raise
+            continue
         function, epilog = getattr(module, name), _epilog(getattr(module, "EXAMPLES", ()))
         app.command(name, epilog=epilog)(function)
         for alias in (alias for alias, command in ALIASES.items() if command == name):

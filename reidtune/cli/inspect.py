@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -127,8 +128,8 @@ def _text(name: str, value: Any) -> str:
         return f"{100 * value:.2f} %"
     if isinstance(value, float):
         return f"{value:g}"
-    if name in {"hash", "digest"}:
-        return str(value)[:_SHORT]
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32,}", value):
+        return value[:_SHORT]
     return "none" if value is None else str(value)
 
 

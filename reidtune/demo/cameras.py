@@ -132,7 +132,9 @@ def scene(number: int) -> tuple[Array, Array, Array]:
     near = np.array([[row[1] * 235] for row in rows], np.float32)
     warmth = np.array([[row[2] * 150 + 20] for row in rows], np.float32)
     index = np.asarray(image)
-    warm = np.asarray(Image.fromarray(warmth[index, 0].astype(np.uint8)).filter(ImageFilter.BoxBlur(2)), np.float32)[..., None]
+    warm = np.asarray(Image.fromarray(warmth[index, 0].astype(np.uint8)).filter(ImageFilter.BoxBlur(2)), np.float32)[
+        ..., None
+    ]
     return (
         np.clip(colours[index] * depth + texture, 0, 255),
         np.clip(near[index] * depth + 0.8 * texture, 0, 255),

@@ -55,7 +55,7 @@ PLURAL = ("trousers", "jeans", "leggings", "shorts", "shoes", "sneakers", "boots
 
 
 def captions(person: Person, view: str, visible: Collection[str], rng: Generator, count: int = 2) -> list[str]:
-    """``count`` descriptions of what is ``visible`` (part names) of ``person`` from ``view``; each leaves things out."""
+    """``count`` descriptions of what is ``visible`` (part names) of ``person`` from ``view``; each leaves some out."""
     return [_caption(person, view, visible, rng) for _ in range(count)]
 
 
@@ -74,7 +74,7 @@ def _caption(person: Person, view: str, visible: Collection[str], rng: Generator
     bag = _bag(person, visible, own, rng) if rng.random() < 0.88 else ""
     glasses = "glasses" if "glasses" in visible and rng.random() < 0.5 else ""
     worn = [upper, lower, shoes, hat, glasses]
-    worn = [thing for thing in worn if thing]
+    worn = [thing for thing in worn if thing] or ["clothes that can hardly be seen"]
     way = _way(view, rng) if rng.random() < 0.4 else ""
     style = int(rng.integers(4))
     if style == 0:  # one sentence
@@ -141,6 +141,8 @@ def _short(hair: str) -> str:
 
 def _upper(person: Person, view: str, visible: Collection[str], rng: Generator) -> str:
     item = person.upper
+    if not {"upper", "upper_second"} & set(visible):
+        return ""
     kind = str(rng.choice(KINDS[item.kind]))
     shown = "logo" in visible if item.pattern == "logo" else "upper_second" in visible
     if item.pattern != "plain" and shown and rng.random() < 0.85:
@@ -161,7 +163,9 @@ def _bag(person: Person, visible: Collection[str], own: str, rng: Generator) -> 
     if "bag" not in visible:  # straps tell that there is a bag, not what it looks like
         seen = bag.kind == "backpack" and "strap" in visible and rng.random() < 0.4
         return "carrying something on " + own + " back" if seen else ""
-    verb = {"backpack": ("carrying", "wearing"), "handbag": ("holding", "carrying")}.get(bag.kind, ("carrying", "wearing"))
+    verb = {"backpack": ("carrying", "wearing"), "handbag": ("holding", "carrying")}.get(
+        bag.kind, ("carrying", "wearing")
+    )
     phrase = f"{rng.choice(verb)} {_item(bag, rng)}"
     if bag.kind == "backpack" and rng.random() < 0.3:
         phrase += f" on {own} back"

@@ -7,6 +7,7 @@ are looked up afterwards (:mod:`reidtune.demo.spectra`), so the three spectra of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import cos, pi, sin, sqrt
 
 from PIL import Image, ImageDraw
@@ -14,7 +15,8 @@ from PIL import Image, ImageDraw
 from reidtune.demo.people import UPPER, Person
 
 PARTS = (
-    "background skin hair hat upper upper_second logo inner lower shoes bag strap glasses pole bench bush".split()
+    *("background", "skin", "hair", "hat", "upper", "upper_second", "logo", "inner", "lower", "shoes", "bag", "strap"),
+    *("glasses", "pole", "bench", "bush"),
 )
 PART = {name: value for value, name in enumerate(PARTS)}
 OTHER = 32
@@ -77,7 +79,7 @@ class Figure:
     def limb(self, points: Points, start: float, end: float, part: str, shade: bool = False) -> None:
         """A tapered, rounded limb through ``points``; ``start`` and ``end`` are half widths."""
         steps = len(points) - 1
-        for i, ((x0, y0), (x1, y1)) in enumerate(zip(points, points[1:], strict=False)):
+        for i, ((x0, y0), (x1, y1)) in enumerate(pairwise(points)):
             w0 = start + (end - start) * i / steps
             w1 = start + (end - start) * (i + 1) / steps
             length = sqrt((x1 - x0) ** 2 + (y1 - y0) ** 2) or 1.0
@@ -216,7 +218,9 @@ class Figure:
             wide = self.across(0.045, 0.075)
             box: Points = [(x - wide, 0.46), (x + wide, 0.46), (x + wide, 0.575), (x - wide, 0.575)]
             self.polygon(box, "bag")
-            self.polygon([(x - wide, 0.46), (x + wide, 0.46), (x + wide * 0.9, 0.50), (x - wide * 0.9, 0.50)], "bag", True)
+            self.polygon(
+                [(x - wide, 0.46), (x + wide, 0.46), (x + wide * 0.9, 0.50), (x - wide * 0.9, 0.50)], "bag", True
+            )
         if not far:
             start = -side * self.across(self.shoulder, 0.0) * (0.5 if self.face > 0 else -0.5)
             self.limb([(start, 0.16), (x * 0.9, 0.47)], 0.008, 0.008, "strap")

@@ -98,13 +98,13 @@ class Person:
 def make_people(count: int, seed: int) -> list[Person]:
     """The first ``count`` people of the world ``seed``; a longer list starts with the shorter one.
 
-    Four of ten are near look-alikes of one of the three people before them: the same clothes out of the same shop,
+    Three of ten are near look-alikes of one of the three people before them: the same clothes out of the same shop,
     with two or three things changed.
     """
     people: list[Person] = []
     for number in range(count):
         rng = np.random.default_rng([seed, 1, number])
-        if number % 10 and rng.random() < 0.4:
+        if number % 10 and rng.random() < 0.3:
             base = people[number - 1 - int(rng.integers(min(3, number % 10)))]
             people.append(_look_alike(base, number, rng))
         else:
@@ -159,8 +159,9 @@ def _look_alike(base: Person, number: int, rng: Generator) -> Person:
     changed: dict[str, Any] = {}
     for name in rng.permutation(sorted(changes))[: int(rng.integers(2, 4))]:
         changed |= changes[str(name)]
-    body = {"stature": other.stature if other.woman == base.woman else base.stature, "girth": other.girth}
-    return replace(base, **({"number": number, "upper": upper, "lower": lower, **body} | changed))
+    stature = other.stature if other.woman == base.woman else base.stature
+    changed = {"upper": upper, "lower": lower} | changed
+    return replace(base, number=number, stature=stature, girth=other.girth, **changed)
 
 
 def _upper(woman: bool, rng: Generator) -> Item:

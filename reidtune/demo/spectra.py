@@ -59,11 +59,11 @@ def _materials(person: Person, spectrum: str) -> dict[str, tuple[float, ...]]:
         found |= {"upper_second": upper.second_rgb, "logo": upper.second_rgb, "strap": found.get("bag", (0, 0, 0))}
     elif spectrum == "NI":
         found |= {"skin": (person.skin_near * 235,), "hair": (person.hair_near * 235,), "glasses": (30.0,)}
-        found |= {part: (upper.second_near * 235,) for part in ("upper_second", "logo")}
+        found |= dict.fromkeys(("upper_second", "logo"), (upper.second_near * 235,))
         found["strap"] = found.get("bag", (0.0,))
     else:  # a print has the temperature of the cloth under it; spectacle glass is opaque and cold
         found |= {"skin": (_warm(1.0),), "hair": (_warm(0.62),), "glasses": (_warm(0.3),)}
-        found |= {part: (_warm(upper.warmth - 0.015),) for part in ("upper_second", "logo")}
+        found |= dict.fromkeys(("upper_second", "logo"), (_warm(upper.warmth - 0.015),))
         found["strap"] = (_warm(0.3),)
     return found
 

@@ -35,7 +35,7 @@ def initial_token_rows() -> Tensor:
     return torch.randn(text["vocab_size"], text["width"], generator=generator) * TOKEN_STD
 
 
-def tiny_state_dict() -> dict[str, Tensor]:
+def tiny_state_dict(file: Path = FILE) -> dict[str, Tensor]:
     """The complete open_clip state dict of the tiny backbone, float32.
 
     The file holds fp16 values, and of the token embedding only the rows that training touched; the others are the
@@ -43,7 +43,7 @@ def tiny_state_dict() -> dict[str, Tensor]:
     """
     from safetensors.torch import load_file
 
-    stored = load_file(FILE)
+    stored = load_file(file)
     touched = stored.pop(ROWS).long()
     rows = initial_token_rows()
     rows[touched] = stored.pop(EMBEDDING).float()

@@ -19,8 +19,8 @@ from reidtune.demo.shots import Shot, make_track, take
 from reidtune.demo.spectra import SPECTRA
 from reidtune.errors import ReidtuneError, SettingsError, did_you_mean
 
-WORLD_VERSION = 2
-"""Changes with every change of a rendered byte; part of the cache's key and of data manifests' reason to differ."""
+WORLD_VERSION = 3
+"""Goes up with every change of a rendered byte; part of the cache's key."""
 
 KINDS = ("image", "text", "multimodal")
 IDENTITIES = 100
@@ -149,9 +149,7 @@ def _image(
         progress(min(person.number + 1, identities))
 
 
-def _passes(
-    people: list[Person], person: Person, seed: int, kind: str
-) -> Iterable[tuple[int, int, list[Shot]]]:
+def _passes(people: list[Person], person: Person, seed: int, kind: str) -> Iterable[tuple[int, int, list[Shot]]]:
     """(camera, sequence, frames) of each time that ``person`` walks past a camera of the image world."""
     plan = _stream(seed, kind, person.number, 0)
     numbers = sorted(int(n) for n in plan.choice(CAMERAS, size=int(plan.integers(3, 5)), replace=False))

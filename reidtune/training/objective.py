@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from reidtune.config import LossConfig
+from reidtune.config import LossSection
 from reidtune.losses import BNNeck, batch_hard_triplet, cross_entropy_smooth
 
 
@@ -15,7 +15,7 @@ class IdentityObjective(nn.Module):
     classifier serve the loss only; no delta holds them.
     """
 
-    def __init__(self, width: int, classes: int, config: LossConfig) -> None:
+    def __init__(self, width: int, classes: int, config: LossSection) -> None:
         super().__init__()
         self.config = config
         self.neck = BNNeck(width, classes)

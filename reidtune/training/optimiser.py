@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from reidtune.config import OptimiserConfig
+from reidtune.config import OptimiserSection
 
 
 def build_optimiser(
-    tuner: nn.Module, heads: nn.Module, config: OptimiserConfig, trains: Callable[[str], bool]
+    tuner: nn.Module, heads: nn.Module, config: OptimiserSection, trains: Callable[[str], bool]
 ) -> torch.optim.Optimizer:
     """An optimiser over the tuner's tensors for which ``trains(name)`` holds, and over the heads.
 

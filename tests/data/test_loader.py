@@ -152,7 +152,7 @@ def test_what_goes_to_a_worker_can_be_pickled(photos, train):
 
 def test_an_identity_without_label_is_refused(photos, plain):
     records = photos(6)
-    with pytest.raises(DataError, match="1 identities .* such as 3"):
+    with pytest.raises(DataError, match=r"1 identities .* such as 3"):
         list(train_loader(records, {1: 0, 2: 1}, BATCHES, plain, 0, 0))
 
 

@@ -156,7 +156,7 @@ def resolve_splits(
         notes.append('The split "val" is the test split; validation is carved from the training identities.')
     else:
         return train, [], [], []
-    rest = [f'"{name}" ({len(parts[name]):,} images)' for name in SPLITS if name in parts and name not in used]
+    rest = [f'"{name}" ({_images(parts[name])})' for name in SPLITS if name in parts and name not in used]
     if rest:
         notes.append(f"Not used: {', '.join(rest)}; validation is carved from the training identities.")
     return train, parts[used[0]], parts[used[-1]], notes
@@ -203,8 +203,10 @@ def _left_out(before: Sequence[Record], after: Sequence[Record], where: str) -> 
 def _gallery_notes(gallery: Sequence[Record]) -> list[str]:
     junk = sum(record.identity < 0 for record in gallery)
     distractors = sum(record.identity == 0 for record in gallery)
-    notes = [f"{_count(distractors, 'gallery image is', 'gallery images are')} distractors (identity 0)."]
-    notes.append(f"{_count(junk, 'more is', 'more are')} junk (identity −1), never ranked.")
+    notes = [
+        f"Distractors (identity 0) in the gallery: {distractors:,}.",
+        f"Junk (identity −1) in the gallery, never ranked and not counted above: {junk:,}.",
+    ]
     return [note for note, number in zip(notes, (distractors, junk), strict=True) if number]
 
 
@@ -219,9 +221,7 @@ def _find_themselves(query: Sequence[Record], gallery: Sequence[Record], protoco
     if protocol != "all":
         return []
     both = len({record.images for record in query} & {record.images for record in gallery})
-    return (
-        [f"Careful: {_count(both, 'query is', 'queries are')} in the gallery too and find themselves."] if both else []
-    )
+    return [f"Careful: queries that are in the gallery too, and find themselves: {both:,}."] if both else []
 
 
 def _count(number: int, one: str, several: str) -> str:

@@ -59,9 +59,7 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
         _complete(path, folders)
         there = [name for name in dict.fromkeys(folders) if (path / name).is_dir()]
         found = {name: _records(path / name, skipped, unmatched) for name in there}
-        parts = {
-            split: found.get(name, []) for split, name in zip(("train", "query", "gallery"), folders, strict=True)
-        }
+        parts = {split: found.get(name, []) for split, name in zip(("train", "query", "gallery"), folders, strict=True)}
         notes = []
         if folders[1] == folders[2]:
             notes.append('Every image of "test" is query and gallery.')
@@ -78,8 +76,7 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
         )
     if unmatched:
         some = ", ".join(show(file.name) for file in unmatched[:3]) + (", …" if len(unmatched) > 3 else "")
-        count = "1 file name tells" if len(unmatched) == 1 else f"{len(unmatched):,} file names tell"
-        notes.append(f"{count} no identity and camera and are left out ({some}).")
+        notes.append(f"Left out, since the name tells no identity and camera: {len(unmatched):,} ({some}).")
     title = next(name for name, pattern in TITLES if pattern.match(sample[0].path.name)) if sample else TITLES[-1][0]
     return assemble(
         path,

@@ -86,6 +86,7 @@ def find_layout(path: Path, name: str | None = None) -> tuple[Layout, Path]:
     inside = [child for child in candidates if any(layout.recognise(child) for layout in specific)]
     if inside:
         child = _only_one(path, inside)
+        refuse_unread(child)
         return next(layout for layout in specific if layout.recognise(child)), child
     if not has_images(path):
         for child in candidates:

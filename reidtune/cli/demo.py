@@ -1,0 +1,36 @@
+"""``reidtune demo``: write the demo world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reidtune.cli.console import clean, print_json, stderr, stdout
+
+EXAMPLES = ("reidtune demo world", "reidtune demo world --seed 7 --identities 40", "reidtune train world/image")
+
+
+def demo(
+    directory: Annotated[Path, typer.Argument(help="Where to write it.", metavar="DIR")],
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another world of people.")] = 0,
+    identities: Annotated[int | None, typer.Option(min=4, help="How many people.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Render a small world of people in three layouts: DIR/image, DIR/text, DIR/multimodal.
+
+    The same seed gives the same files. The word demo in place of a folder means this world with seed 0.
+    """
+    from reidtune.demo import write_world
+    from reidtune.report.progress import counting
+
+    with counting(stderr(quiet=quiet or as_json), "Images") as count:
+        result = write_world(directory, seed=seed, identities=identities, force=force, progress=count)
+    if as_json:
+        print_json(result)
+        return
+    for kind, folder in result["folders"].items():
+        stdout().print(f"{kind:<11} {clean(folder)}", soft_wrap=True)

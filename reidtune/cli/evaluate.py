@@ -1,0 +1,85 @@
+"""``reidtune evaluate``: rank-1 and mAP of a delta, or of a backbone alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reidtune.cli.console import clean, print_json, stderr, stdout
+
+EXAMPLES = (
+    "reidtune evaluate demo",
+    "reidtune evaluate demo --delta runs/lora-demo",
+    "reidtune evaluate /data/Market-1501 --delta market.safetensors --json",
+    "reidtune evaluate /data/Market-1501 --backbone ViT-B-16 --pretrained openai --image-size 256x128",
+)
+
+
+def evaluate(
+    data: Annotated[str, typer.Argument(help="A folder, a CSV or JSONL table, or demo.", metavar="DATA")],
+    delta: Annotated[
+        list[Path] | None, typer.Option(help="Delta file or run folder; repeatable. None: the backbone alone.")
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="open_clip name, tiny, or local-dir:FOLDER.")] = None,
+    pretrained: Annotated[str | None, typer.Option(help="Tag or weights file; none: seeded random.")] = None,
+    activation: Annotated[str | None, typer.Option(help="gelu or quick_gelu, where a file does not tell.")] = None,
+    image_size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH in pixels, without a delta.")] = None,
+    layout: Annotated[str | None, typer.Option(help="How the data lies on disk. Default: recognised.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="What a ranking ignores. Default: the layout's.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a batch.")] = 64,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps.")] = "auto",
+    output: Annotated[Path | None, typer.Option(help="Write the JSON here as well.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")] = False,
+) -> None:
+    """Rank the test split and print rank-1, mAP and mINP.
+
+    With a delta, its own backbone and preprocessing are used, and the result is kept beside the delta.
+    """
+    from reidtune.errors import ReidtuneError
+    from reidtune.evaluation import evaluate_dataset, result_beside, write_result
+    from reidtune.report.progress import counting
+    from reidtune.report.tables import metrics_table
+
+    notes = stderr(quiet=quiet or as_json)
+    results: list[dict[str, Any]] = []
+    said: set[str] = set()
+
+    def say(sentence: str) -> None:
+        if sentence not in said:
+            notes.print(clean(sentence), soft_wrap=True)
+        said.add(sentence)
+
+    for path in delta or [None]:
+        with counting(notes, "Images") as count:
+            result = evaluate_dataset(
+                data,
+                path,
+                backbone=backbone,
+                pretrained=pretrained,
+                activation=activation,
+                image_size=image_size,
+                layout=layout,
+                protocol=protocol,
+                batch_size=batch_size,
+                workers=workers,
+                device=device,
+                say=say,
+                progress=count,
+            )
+        results.append(result)
+        if path is not None:
+            try:
+                write_result(result, result_beside(path))
+            except ReidtuneError as error:  # a read-only folder of shared deltas is no reason to lose the numbers
+                say(error.message)
+    final = results[0] if len(results) == 1 else {"schema": 1, "results": results}
+    if output is not None:
+        write_result(final, output)
+    if as_json:
+        print_json(final)
+    else:
+        stdout().print(metrics_table(results))

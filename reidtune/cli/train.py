@@ -1,0 +1,104 @@
+"""``reidtune train``: a dataset and a method to a delta."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reidtune.cli.console import clean, print_json, stderr, stdout
+
+EXAMPLES = (
+    "reidtune train demo",
+    "reidtune train demo --method adapter --epochs 5 --output runs/adapter",
+    "reidtune train /data/Market-1501 --method lora --device cuda:0 --precision bf16",
+    "reidtune train cats.csv --noun cat --set settings.rank=16 --dry-run",
+    "reidtune train /data/Market-1501 --resume runs/lora-Market-1501",
+)
+
+
+def train(
+    data: Annotated[str | None, typer.Argument(help="A folder, a CSV or JSONL table, or demo.", metavar="DATA")] = None,
+    method: Annotated[str | None, typer.Option(help="What is trained; see reidtune methods.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="A shipped recipe's name, or a TOML file.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="open_clip name, tiny, or local-dir:FOLDER.")] = None,
+    pretrained: Annotated[str | None, typer.Option(help="Tag or weights file; none: seeded random.")] = None,
+    activation: Annotated[str | None, typer.Option(help="gelu or quick_gelu, where a file does not tell.")] = None,
+    output: Annotated[Path | None, typer.Option(help="The run folder. Default: runs/METHOD-DATA.")] = None,
+    layout: Annotated[str | None, typer.Option(help="How the data lies on disk. Default: recognised.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="What a ranking ignores. Default: the layout's.")] = None,
+    noun: Annotated[str | None, typer.Option(help="What the images show: person, vehicle, lion …")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training identities.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps, instead of epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a batch.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate after the warm-up.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0 or mps.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
+    image_size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH in pixels, such as 256x128.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+    init_from: Annotated[Path | None, typer.Option(help="Start from this delta's values.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Any setting: section.key=value.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained; write nothing.")] = False,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings and leave.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier run in the output folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")] = False,
+) -> None:
+    """Train a method on a dataset and save its delta.
+
+    The best epoch is chosen on identities carved from the training split, never on the test split.
+    """
+    from reidtune.config import parse_set
+    from reidtune.training.run import open_run
+
+    flags: dict[str, Any] = {
+        "method": method,
+        "seed": seed,
+        "backbone.name": backbone,
+        "backbone.pretrained": pretrained,
+        "backbone.activation": activation,
+        "backbone.image_size": image_size,
+        "data.layout": layout,
+        "data.protocol": protocol,
+        "data.noun": noun,
+        "training.epochs": epochs,
+        "training.steps": steps,
+        "training.batch_size": batch_size,
+        "training.device": device,
+        "training.precision": precision,
+        "training.workers": workers,
+        "optimiser.lr": lr,
+        **parse_set(settings or ()),
+    }
+    run = open_run(data, recipe, flags, output=output, resume=resume, init_from=init_from, force=force)
+    if print_config:
+        stdout().print(clean(run.recipe_text(origins=True)), end="", soft_wrap=True)
+        return
+    notes = stderr(quiet=quiet or as_json)
+    prepared = run.prepare(lambda sentence: notes.print(clean(sentence), soft_wrap=True))
+    if dry_run:
+        from reidtune.training.run import dry_run as count
+
+        plan = count(prepared)
+        if as_json:
+            print_json(plan)
+        else:
+            from reidtune.report.tables import plan_table
+
+            stdout().print(plan_table(plan))
+        return
+
+    from reidtune.report.progress import TerminalReporter
+
+    with TerminalReporter(notes) as reporter:
+        result = run.train(prepared, reporter)
+    if as_json:
+        print_json(result)
+        return
+    from reidtune.report.tables import training_summary
+
+    stdout().print(training_summary(result))
+    stdout().print(f"Evaluate it: reidtune evaluate {clean(run.source)} --delta {clean(result['run'])}", soft_wrap=True)

@@ -1,0 +1,130 @@
+"""Evaluating a delta, or a backbone alone, on a dataset: what ``reidtune evaluate`` prints."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from reidtune.config import parse_image_size
+from reidtune.data import check_files, open_dataset, require_split
+from reidtune.delta import find_delta
+from reidtune.devices import choose_device
+from reidtune.errors import ReidtuneError, SettingsError
+from reidtune.model import default_backbone, load
+from reidtune.retrieval.scoring import rank_records
+
+RESULT_FILE = "evaluate.json"
+
+
+def evaluate_dataset(
+    source: str,
+    delta: Path | None = None,
+    *,
+    backbone: str | None = None,
+    pretrained: str | None = None,
+    activation: str | None = None,
+    image_size: str | None = None,
+    layout: str | None = None,
+    protocol: str | None = None,
+    batch_size: int = 64,
+    workers: int = 0,
+    device: str = "auto",
+    say: Callable[[str], None] = lambda sentence: None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """The object that ``evaluate --json`` prints; metrics are fractions 0–1.
+
+    ``progress`` is told (images done, images in all).
+
+    Raises:
+        DataError: the data is missing or bad, or no query can be scored.
+        DeltaError: the delta is damaged or does not fit the backbone.
+        SettingsError: something named does not exist, or the task is not evaluated yet.
+    """
+    path = None if delta is None else find_delta(delta)
+    dataset = open_dataset(source, layout=layout, protocol=protocol)
+    say(dataset.sentence)
+    require_split(dataset, "test")
+    if dataset.task != "image":
+        raise SettingsError(f"{dataset.task.capitalize()} data is not evaluated yet.", "Image data is.")
+    check_files([*dataset.query, *dataset.gallery])
+    size = None if image_size is None else parse_image_size(image_size)
+    name = backbone or (default_backbone(source) if path is None else None)
+    model = load(
+        path,
+        backbone=name,
+        pretrained=pretrained,
+        activation=activation,
+        image_size=size,
+        device=choose_device(device),
+    )
+    images = len({id(record) for record in (*dataset.query, *dataset.gallery)})
+    done = 0
+
+    def count(number: int) -> None:
+        nonlocal done
+        done += number
+        if progress is not None:
+            progress(done, images)
+
+    result = rank_records(
+        model.encode_images,
+        model.backbone.preprocess,
+        dataset.query,
+        dataset.gallery,
+        dataset.protocol,
+        batch_size=batch_size,
+        workers=workers,
+        progress=count,
+    )
+    own = model.backbone.describe()
+    header = model.header
+    return {
+        "schema": 1,
+        "task": dataset.task,
+        "layout": dataset.layout,
+        "protocol": result.protocol,
+        "tie_rule": result.tie_rule,
+        "metrics": result.metrics(),
+        "queries": {"total": result.queries, "skipped": len(result.skipped_queries)},
+        "skipped_examples": [dataset.query[index].path.name for index in result.skipped_queries[:3]],
+        "gallery": {"total": result.gallery, "ignored": result.ignored},
+        "data": {"hash": dataset.manifest()["hash"]},
+        "backbone": {
+            "name": own["name"],
+            "pretrained": own["pretrained"],
+            "fingerprint": own["fingerprint"]["digest"],
+        },
+        "delta": None
+        if header is None or path is None
+        else {"path": str(path), "method": header.method, "digest": header.digest, "parameters": header.parameters},
+    }
+
+
+def write_result(result: dict[str, Any], path: Path) -> None:
+    """Write a result as JSON, atomically.
+
+    Raises:
+        ReidtuneError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise ReidtuneError(f"{path} could not be written: {error.strerror or error}.") from error
+
+
+def result_beside(delta: Path) -> Path:
+    """Where the result of evaluating ``delta`` is kept: ``evaluate.json`` in a run folder, else ``NAME.evaluate.json``
+    beside the file."""
+    path = find_delta(delta)
+    if (path.parent / "recipe.toml").is_file():
+        return path.parent / RESULT_FILE
+    return path.with_name(f"{path.stem}.{RESULT_FILE}")

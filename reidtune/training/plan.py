@@ -1,0 +1,62 @@
+"""The dry run: what a training would be, counted and not guessed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from reidtune.data import label_map, train_loader
+from reidtune.data.record import cameras, identities
+from reidtune.data.transforms import TrainTransform
+from reidtune.delta.format import canonical_json
+from reidtune.training.loop import autocast, plan_steps, sampler_for
+from reidtune.training.memory import saved_bytes
+from reidtune.training.prepare import Prepared, delta_header
+
+_MEMORY_SAMPLE = 4  # images for counting what autograd keeps
+
+
+def dry_run(prepared: Prepared) -> dict[str, Any]:
+    """What a training would be: the object that ``train --dry-run --json`` prints. One real step on a few images
+    counts the bytes that autograd keeps; nothing is written."""
+    config, model, backbone = prepared.config, prepared.model, prepared.model.backbone
+    sampler = sampler_for(prepared.train, config)
+    plan = plan_steps(prepared.method.stages(), len(sampler), config)
+    labels = label_map(prepared.train)
+    transform = TrainTransform(
+        backbone.preprocess, config.augmentation.flip, config.augmentation.pad, config.augmentation.erase
+    )
+    batch = sampler.batches(0)[0][:_MEMORY_SAMPLE]
+    images, _, _ = next(train_loader(prepared.train, labels, [batch], transform, seed=config.seed, epoch=0))
+    tuner = model.tuner.train()
+
+    def forward() -> Tensor:
+        with autocast(model, config.training.precision):
+            return model.encode_images(images)
+
+    held = [*tuner.parameters(), *backbone.model.parameters()]
+    per_image = saved_bytes(forward, held) // len(images)
+    tuner.eval()
+    header = canonical_json(delta_header(prepared, {}))
+    tensors = sum(tensor.numel() * tensor.element_size() for tensor in tuner.tensors().values())
+    return {
+        "schema": 1,
+        "data": {
+            **prepared.dataset.manifest(),
+            "training": {"images": len(prepared.train), "identities": len(labels)},
+            "validation": {
+                "images": len(prepared.validation),
+                "identities": len(identities(prepared.validation)),
+                "cameras": len(cameras(prepared.validation)),
+                "protocol": prepared.protocol,
+            },
+        },
+        "steps": {"total": plan.steps, "per_epoch": plan.steps_per_epoch},
+        "parameters": {"trainable": tuner.parameter_count(), "backbone": backbone.parameter_count()},
+        "bytes": tensors + len(header.encode()),
+        "memory": {
+            "activation_bytes_per_image": per_image,
+            "activation_bytes_per_batch": per_image * config.training.batch_size,
+        },
+    }

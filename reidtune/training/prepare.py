@@ -1,0 +1,97 @@
+"""Making a training ready: settings checked, data listed, backbone loaded, tuner built. Nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from reidtune.backbone.load import load_backbone
+from reidtune.config import RunConfig, validate_settings
+from reidtune.data import check_files, open_dataset, require_split, split_identities
+from reidtune.data.record import Dataset, Record, identities
+from reidtune.devices import check_precision, choose_device
+from reidtune.errors import SettingsError
+from reidtune.methods.base import Method
+from reidtune.methods.registry import find_method
+from reidtune.model import Model, default_backbone
+from reidtune.retrieval.scoring import validation_protocol
+from reidtune.training.loop import sampler_for
+
+
+@dataclass
+class Prepared:
+    """A training that could start: everything resolved and checked, nothing written yet."""
+
+    config: RunConfig
+    dataset: Dataset
+    method: Method
+    model: Model
+    train: list[Record]
+    validation: list[Record]
+    protocol: str  # of the validation
+
+
+def prepare(source: str, config: RunConfig, say: Callable[[str], None] = lambda sentence: None) -> Prepared:
+    """Open the data, check every file's header, load the backbone, build the tuner.
+
+    Raises:
+        DataError: the data is missing or bad. SettingsError: settings that do not fit. ReidtuneError: no weights.
+    """
+    page = find_method(config.method)
+    if page.name == "zero-shot":
+        raise SettingsError("zero-shot has nothing to train.", f"Use: reidtune evaluate {source}")
+    settings = validate_settings(page.Settings, config.settings)
+    dataset = open_dataset(source, layout=config.data.layout, protocol=config.data.protocol)
+    say(dataset.sentence)
+    require_split(dataset, "train")
+    if dataset.task not in page.tasks:
+        raise SettingsError(
+            f"The method {page.name} is for {' and '.join(page.tasks)} data, but this is {dataset.task} data.",
+            "See: reidtune methods",
+        )
+    usable = [record for record in dataset.train if record.identity > 0]
+    rest, validation = split_identities(usable, config.data.validation_fraction, config.seed)
+    sampler_for(rest, config)  # a batch that cannot be filled is said before anything slow happens
+    check_files(usable)
+    device = choose_device(config.training.device)
+    chosen = config.backbone
+    backbone = load_backbone(
+        chosen.name or default_backbone(source),
+        chosen.pretrained,
+        image_size=chosen.image_size,
+        resize=chosen.resize,
+        activation=chosen.activation,
+        device=device,
+    )
+    check_precision(config.training.precision, device)
+    method = page(settings)
+    model = Model(backbone, method.tuner(backbone, config.seed))
+    return Prepared(
+        config, dataset, method, model, rest, validation, validation_protocol(validation, dataset.protocol)
+    )
+
+
+def delta_header(prepared: Prepared, metrics: dict[str, Any]) -> dict[str, Any]:
+    """What the delta of this training says of itself; no paths, times or devices."""
+    dataset, config = prepared.dataset, prepared.config
+    validation_identities = sorted(identities(prepared.validation))
+    names = dataset.identity_names
+    return {
+        "method": prepared.method.name,
+        "settings": prepared.method.settings.model_dump(mode="json"),
+        "backbone": prepared.model.backbone.describe(),
+        "preprocess": prepared.model.backbone.preprocess.to_json(),
+        "task": dataset.task,
+        "protocol": dataset.protocol,
+        "data": {
+            **dataset.manifest(),
+            "validation": {
+                "fraction": config.data.validation_fraction,
+                "seed": config.seed,
+                "identities": [names.get(identity, str(identity)) for identity in validation_identities],
+            },
+            "noun": config.data.noun,
+        },
+        "metrics": metrics,
+    }

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from reidtune.data import open_dataset
+from reidtune.errors import DataError
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(text, name="table.csv"):
+        path = tmp_path / name
+        path.write_text(text if isinstance(text, str) else "".join(json.dumps(row) + "\n" for row in text), "utf-8")
+        return path
+
+    return write
+
+
+FULL = """path,identity,camera,scene,split,caption
+train/1.jpg,ann,left,3,train,
+train/2.jpg,bob,right,3,train,
+q/1.jpg,cat,left,1,query,"a cat, black"
+g/1.jpg,cat,right,2,gallery,
+g/2.jpg,-1,right,2,gallery,
+"""
+
+
+def test_csv_rows_become_records(table, tmp_path):
+    dataset = open_dataset(table(FULL))
+    assert (dataset.layout, dataset.protocol, dataset.root) == ("table", "cross-camera", tmp_path)
+    assert dataset.identity_names == {1: "ann", 2: "bob", 3: "cat"}
+    assert [(r.identity, r.camera, r.scene) for r in dataset.train] == [(1, 0, 3), (2, 1, 3)]
+    assert dataset.query[0].captions == ("a cat, black",)
+    assert dataset.query[0].path == tmp_path / "q" / "1.jpg"
+    assert [r.identity for r in dataset.gallery] == [3, -1]
+    assert dataset.sentence.startswith('Table "table.csv": 2 train identities (2 images), 1 query, 1 gallery image')
+
+
+def test_jsonl_says_the_same_as_csv(table):
+    rows = [dict(zip(FULL.split("\n")[0].split(","), ["a.jpg", "ann", "left", 3, "train", None], strict=True))]
+    rows += [
+        {"path": "b.jpg", "identity": "bob", "camera": "right", "split": "train", "box": [1, 2]},
+        {"path": "c.jpg", "identity": "cat", "camera": "left", "split": "test", "caption": ["one", "two"]},
+        {"path": "d.jpg", "identity": "cat", "camera": "right", "split": "test"},
+    ]
+    dataset = open_dataset(table(rows, "rows.jsonl"))
+    assert [(r.identity, r.camera, r.scene) for r in dataset.train] == [(1, 0, 3), (2, 1, None)]
+    assert dataset.query[0].captions == ("one", "two")
+    assert "Columns that are not read: box." in dataset.sentence
+
+
+def test_numbers_stay_numbers(table):
+    rows = [{"path": f"{i}.jpg", "identity": float(i), "camera": i % 3 + 4, "split": "test"} for i in (5, 12, 7)]
+    dataset = open_dataset(table(rows, "rows.jsonl"))
+    assert [(r.identity, r.camera) for r in dataset.query] == [(5, 6), (12, 4), (7, 5)]
+    assert dataset.identity_names[12] == "12"
+
+
+def test_an_identity_called_0_is_an_identity(table):
+    dataset = open_dataset(table("path,identity,split\n1.jpg,0,train\n2.jpg,1,train\n3.jpg,10,train\n4.jpg,2,train\n"))
+    assert [r.identity for r in dataset.train] == [1, 2, 4, 3]
+    assert dataset.identity_names == {1: "0", 2: "1", 3: "2", 4: "10"}
+
+
+def test_without_a_split_column_half_trains(table):
+    text = "path,identity\n" + "".join(f"{name}{i}.jpg,{name}\n" for name in "abcd" for i in range(2))
+    dataset = open_dataset(table(text))
+    assert (len(dataset.train), len(dataset.query), dataset.protocol) == (4, 4, "leave-one-out")
+
+
+def test_repeated_images_collect_their_captions(table):
+    text = "path,identity,split,caption\n1.jpg,a,test,red\n1.jpg,a,test,tall\n2.jpg,b,test,blue\n"
+    dataset = open_dataset(table(text))
+    assert [r.captions for r in dataset.gallery] == [("red", "tall"), ("blue",)]
+
+
+def test_the_same_image_as_query_and_gallery_is_allowed_and_told(table):
+    text = "path,identity,split\n1.jpg,a,query\n1.jpg,a,gallery\n2.jpg,b,gallery\n"
+    assert "queries that are in the gallery too, and find themselves: 1." in open_dataset(table(text)).sentence
+
+
+def test_junk_without_cameras_does_not_let_queries_find_themselves(table):
+    dataset = open_dataset(table("path,identity,split\n1.jpg,a,test\n2.jpg,a,test\n3.jpg,b,test\n4.jpg,-1,test\n"))
+    assert dataset.query is dataset.gallery
+    assert (len(dataset.query), dataset.protocol) == (3, "leave-one-out")
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_other_delimiters_and_a_byte_order_mark(table, delimiter):
+    text = "\ufeffPath;Identity;Caption\n1.jpg;a;red, tall\n2.jpg;b;x\n".replace(";", delimiter)
+    assert [r.captions for r in open_dataset(table(text)).gallery] == [("red, tall",), ("x",)]
+
+
+def test_a_missing_column_names_the_columns_found(table):
+    with pytest.raises(DataError, match="no column identity; its columns are: path, person, camera"):
+        open_dataset(table("path,person,camera\n1.jpg,a,1\n"))
+    with pytest.raises(DataError, match="no column path and no column identity; its columns are: none"):
+        open_dataset(table(""))
+
+
+HEAD = "path,identity,camera,split\n1.jpg,a,1,query\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("2.jpg,b,1", "line 3: 3 cells, but 4 columns"),
+        ("2.jpg,,1,gallery", "line 3: identity is empty"),
+        (",b,1,gallery", "line 3: path is empty"),
+        ("2.jpg,b,1,galery", 'line 3: split is "galery".*Did you mean "gallery"'),
+        ("2.jpg,b,1,", "line 3: split is empty, but line 2 has one"),
+        ("2.jpg,b,,gallery", "line 3: camera is empty, but line 2 has one"),
+        ("1.jpg,a,1,query", r'line 3: "1\.jpg" is already in line 2'),
+        ("1.jpg,b,1,gallery", r'line 3: identity of "1\.jpg" is "b", but "a" in line 2'),
+        ('2.jpg,"b"x,1,gallery', "line 3: not CSV"),
+    ],
+)
+def test_a_bad_row_is_named_by_its_line(table, row, reason):
+    with pytest.raises(DataError, match=reason) as error:
+        open_dataset(table(HEAD + row + "\n3.jpg,c,2,gallery\n"))
+    assert error.value.exit_code == 4
+
+
+def test_lines_are_counted_through_quoted_line_breaks(table):
+    text = 'path,identity,caption\n1.jpg,a,"two\nlines"\n\n2.jpg,,x\n'
+    with pytest.raises(DataError, match="line 5: identity is empty"):
+        open_dataset(table(text))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"path": "2.jpg"', "line 2: not JSON"),
+        ('["2.jpg", "b"]', "line 2: not a JSON object"),
+        ('{"path": "2.jpg", "identity": true}', "line 2: identity is true"),
+        ('{"path": "2.jpg", "identity": {"a": 1}}', "line 2: identity is"),
+        ('{"path": ["2.jpg"], "identity": "b"}', "line 2: path is"),
+        ('{"path": "2.jpg"}', "line 2: identity is empty"),
+    ],
+)
+def test_a_bad_json_line_is_named(table, line, reason):
+    with pytest.raises(DataError, match=reason):
+        open_dataset(table('{"path": "1.jpg", "identity": "a"}\n' + line + "\n", "rows.jsonl"))
+
+
+def test_text_that_is_not_utf_8_is_named_by_its_line(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"path,identity\n1.jpg,J\xe9r\xf4me\n")
+    with pytest.raises(DataError, match="line 2: not UTF-8"):
+        open_dataset(tmp_path / "t.csv")
+
+
+def test_one_modality_is_kept_and_several_are_refused(table):
+    head = "path,identity,split,modality\n1.jpg,a,test,Thermal\n"
+    assert open_dataset(table(head + "2.jpg,b,test,thermal\n")).query[0].modalities == ("thermal",)
+    with pytest.raises(DataError, match=r'mixes modalities: "Thermal" in line 2, "rgb" in line 3.*not read yet'):
+        open_dataset(table(head + "2.jpg,b,test,rgb\n"))
