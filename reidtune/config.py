@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 
 from reidtune.errors import SettingsError, did_you_mean
-from reidtune.recipes.emit import toml_key, toml_value
+from reidtune.recipes.emit import to_toml as to_toml
 from reidtune.recipes.find import read_recipe, recipe_names
 from reidtune.recipes.problems import validate
 
@@ -55,10 +55,10 @@ def _betas(value: Any) -> tuple[float, float]:
     return float(value[0]), float(value[1])
 
 
-# TOML has no null: "auto" stands for a value that the run finds out, "none" for something switched off.
+# TOML has no null: "auto" stands for a value that the run finds out, "none" for something switched off. to_toml writes
+# them back.
 _Auto = BeforeValidator(lambda value: None if value == "auto" else value)
 _Off = BeforeValidator(lambda value: None if value == "none" else value)
-_OFF = ("training.steps", "optimiser.clip_norm")
 
 
 class _Section(BaseModel):
@@ -276,41 +276,6 @@ def changed_settings(old: RunConfig, new: RunConfig) -> list[str]:
     before, after = flatten(old), flatten(new)
     names = sorted({*before, *after} - {"training.device", "training.workers"})
     return [name for name in names if before.get(name) != after.get(name)]
-
-
-def to_toml(
-    config: RunConfig, *, origins: Mapping[str, str] | None = None, settings_model: type[BaseModel] | None = None
-) -> str:
-    """``config`` as a complete recipe, with each setting's description, and its origin where ``origins`` is given.
-
-    Reading it back gives an equal configuration. ``settings_model`` lends descriptions to the method's settings.
-    """
-    top, sections = [], []
-    for key, field in RunConfig.model_fields.items():
-        value = getattr(config, key)
-        if isinstance(value, BaseModel):
-            fields, values = type(value).model_fields, {name: getattr(value, name) for name in type(value).model_fields}
-        elif isinstance(value, dict):
-            fields, values = (settings_model.model_fields if settings_model else {}), value
-        else:
-            top.append(_line(key, key, value, field.description, origins))
-            continue
-        lines = [
-            _line(name, f"{key}.{name}", item, fields[name].description if name in fields else None, origins)
-            for name, item in values.items()
-        ]
-        sections.append("\n".join([f"[{key}]", *lines]))
-    return "\n\n".join(["\n".join(top), *sections]) + "\n"
-
-
-def _line(key: str, name: str, value: Any, description: str | None, origins: Mapping[str, str] | None) -> str:
-    if value is None:
-        value = "none" if name in _OFF else "auto"
-    if name == "backbone.image_size" and isinstance(value, tuple):
-        value = f"{value[0]}x{value[1]}"
-    text = f"{toml_key(key)} = {toml_value(value)}"
-    notes = [note for note in (description, f"[{origins.get(name, 'default')}]" if origins else None) if note]
-    return f"{text}  # {' '.join(notes)}" if notes else text
 
 
 def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:

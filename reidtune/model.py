@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from reidtune.backbone.architecture import TINY
 from reidtune.backbone.load import Backbone, load_backbone
 from reidtune.config import validate_settings
-from reidtune.data.loader import read_image
+from reidtune.data.image import read_image, to_rgb
 from reidtune.data.record import ImageFile
 from reidtune.data.transforms import EvalTransform
 from reidtune.delta import DeltaHeader, check_backbone, find_delta, read_header, read_tensors
@@ -67,7 +67,7 @@ class Model:
         transform = EvalTransform(self.backbone.preprocess)
         features: list[Tensor] = []
         for chunk in _chunks(_as_images(images), batch_size):
-            batch = torch.stack([transform(image) for image in chunk])
+            batch = torch.stack([transform(_open(image)) for image in chunk])
             features.append(F.normalize(self.encode_images(batch).float(), dim=-1).cpu())
         return torch.cat(features) if features else torch.empty(0, self.backbone.image.output_width)
 
@@ -78,7 +78,7 @@ class Model:
             texts = [texts]
         features: list[Tensor] = []
         for chunk in _chunks(texts, batch_size):
-            encoded = self.encode_texts(self.backbone.tokenizer(list(chunk)))
+            encoded = self.encode_texts(self.backbone.tokenizer(chunk))
             features.append(F.normalize(encoded.float(), dim=-1).cpu())
         return torch.cat(features) if features else torch.empty(0, self.backbone.text.output_width)
 
@@ -108,7 +108,9 @@ def load(
         SettingsError: delta, backbone or pretrained tag does not exist.
     """
     if delta is None:
-        found = load_backbone(backbone or DEFAULT_BACKBONE, pretrained, image_size=image_size, activation=activation, device=device)
+        found = load_backbone(
+            backbone or DEFAULT_BACKBONE, pretrained, image_size=image_size, activation=activation, device=device
+        )
         return Model(found)
     path = find_delta(delta)
     header = read_header(path)
@@ -149,10 +151,10 @@ def tuner_for(backbone: Backbone, method: str, settings: dict[str, Any]) -> Tune
     return page(validate_settings(page.Settings, settings)).tuner(backbone)
 
 
-def _as_images(images: Iterable[ImageLike]) -> list[Image.Image | Path]:
-    if isinstance(images, str | Path | Image.Image):
+def _as_images(images: Iterable[ImageLike]) -> list[Path | Image.Image]:
+    if isinstance(images, str | Path | Image.Image) or (isinstance(images, Tensor) and images.ndim == 3):
         images = [images]
-    found: list[Image.Image | Path] = []
+    found: list[Path | Image.Image] = []
     for image in images:
         if isinstance(image, str | Path):
             found.append(Path(image))
@@ -167,16 +169,16 @@ def _as_images(images: Iterable[ImageLike]) -> list[Image.Image | Path]:
     return found
 
 
+def _open(image: Path | Image.Image) -> Image.Image:
+    return read_image(ImageFile(image)) if isinstance(image, Path) else to_rgb(image)
+
+
 def _describe(image: object) -> str:
     if isinstance(image, Tensor):
         return f"A tensor of shape {tuple(image.shape)} and type {image.dtype}"
     return f"A {type(image).__name__}"
 
 
-def _chunks(items: Sequence[Any], size: int) -> Iterable[list[Any]]:
+def _chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
     for start in range(0, len(items), size):
-        chunk = items[start : start + size]
-        yield [
-            read_image(ImageFile(item)) if isinstance(item, Path) else item.convert("RGB") if isinstance(item, Image.Image) else item
-            for item in chunk
-        ]
+        yield list(items[start : start + size])

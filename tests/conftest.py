@@ -30,3 +30,59 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def golden() -> Path:
     """The folder of reference numbers; each file has a .json beside it that explains it."""
     return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def small_backbone(tmp_path_factory: pytest.TempPathFactory):
+    """Seeded random CLIP of two image blocks and one text block, 32×16 pixels, in no layer at its initial values."""
+    import json
+
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    from reidtune.backbone.load import load_backbone
+
+    config = {
+        "embed_dim": 24,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": [32, 16], "layers": 2, "width": 32, "head_width": 8, "patch_size": 8},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    }
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = open_clip.CLIP(**config)
+        state = {name: value + 0.05 * torch.randn_like(value) for name, value in model.named_parameters()}
+    save_file(
+        {name: value.detach().contiguous() for name, value in state.items()}, folder / "open_clip_model.safetensors"
+    )
+    return load_backbone(f"local-dir:{folder}")
+
+
+@pytest.fixture(scope="session")
+def vit_b_16():
+    """ViT-B/16 with seeded random weights at 256×128, for counting."""
+    from reidtune.backbone.load import load_backbone
+
+    return load_backbone("ViT-B-16", "none", image_size=(256, 128))
+
+
+@pytest.fixture
+def header_for():
+    """A delta header for a method on a backbone, as training writes it."""
+
+    def make(method, backbone):
+        return {
+            "method": method.name,
+            "settings": method.settings.model_dump(mode="json"),
+            "backbone": backbone.describe(),
+            "preprocess": backbone.preprocess.to_json(),
+            "task": "image",
+            "protocol": "cross-camera",
+            "data": {},
+            "metrics": {},
+        }
+
+    return make

@@ -73,7 +73,8 @@ class Backbone:
 
     @property
     def device(self) -> torch.device:
-        return self.model.logit_scale.device
+        device: torch.device = self.model.logit_scale.device
+        return device
 
     def to(self, device: torch.device | str) -> Backbone:
         self.model.to(device)
@@ -90,7 +91,8 @@ class Backbone:
     @cached_property
     def tokenizer(self) -> Callable[[list[str]], Tensor]:
         """Texts → token ids [N, context]: CLIP's own byte-pair encoding; over-long texts keep their end token."""
-        return open_clip.SimpleTokenizer(context_length=self.text.context)
+        tokenizer: Callable[[list[str]], Tensor] = open_clip.SimpleTokenizer(context_length=self.text.context)
+        return tokenizer
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
@@ -190,7 +192,9 @@ def _default_pretrained(architecture: Architecture) -> str:
     tags = open_clip.list_pretrained_tags_by_model(architecture.name)
     raise SettingsError(
         f"{architecture.name} has no openai weights; say which ones to use.",
-        f"Add --pretrained with one of {', '.join(tags)}, a file, or none." if tags else "Add --pretrained FILE or none.",
+        f"Add --pretrained with one of {', '.join(tags)}, a file, or none."
+        if tags
+        else "Add --pretrained FILE or none.",
     )
 
 

@@ -125,7 +125,8 @@ class Tower:
 
     def _split_heads(self, tokens: Tensor) -> Tensor:
         """[B, N, d] → [B, heads, N, d / heads]"""
-        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        batch, rows, width = tokens.shape
+        return tokens.view(batch, rows, self.heads, width // self.heads).transpose(1, 2)
 
 
 class ImageTower(Tower):

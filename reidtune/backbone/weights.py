@@ -45,7 +45,9 @@ def locate(architecture: Architecture, pretrained: str) -> Path | None:
     if not entry:
         tags = open_clip.list_pretrained_tags_by_model(architecture.name)
         if path.suffix in _FILE_SUFFIXES or os.sep in pretrained:
-            raise SettingsError(f"The weights file {pretrained} does not exist.", "Check the path given with --pretrained.")
+            raise SettingsError(
+                f"The weights file {pretrained} does not exist.", "Check the path given with --pretrained."
+            )
         raise SettingsError(
             f'{architecture.name} has no pretrained tag "{pretrained}".{did_you_mean(pretrained, tags)}',
             f"Known tags: {', '.join(tags) or 'none'}; or give a file, or {NONE} for seeded random weights.",
@@ -92,7 +94,7 @@ def _read_torch(path: Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as failure:
             try:
-                content = torch.jit.load(str(path), map_location="cpu").state_dict()
+                content = torch.jit.load(str(path), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
             except Exception:
                 raise failure from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
@@ -113,7 +115,9 @@ def build(architecture: Architecture, activation: str, image_size: tuple[int, in
     caller's random state is left as it was."""
     config = architecture.config
     vision = {**config["vision_cfg"], "image_size": list(image_size), "patch_dropout": 0.0}
-    known = {key: config[key] for key in ("init_logit_scale", "init_logit_bias", "nonscalar_logit_scale") if key in config}
+    known = {
+        key: config[key] for key in ("init_logit_scale", "init_logit_bias", "nonscalar_logit_scale") if key in config
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_RANDOM_SEED)
         return open_clip.CLIP(

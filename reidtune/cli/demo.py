@@ -14,9 +14,8 @@ EXAMPLES = ("reidtune demo world", "reidtune demo world --seed 7 --identities 40
 
 def demo(
     directory: Annotated[Path, typer.Argument(help="Where to write it.", metavar="DIR")],
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another world of people.")] = 0,
-    identities: Annotated[int | None, typer.Option(min=4, help="How many people.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+    seed: Annotated[int, typer.Option(help="Another seed, another world of people.")] = 0,
+    identities: Annotated[int, typer.Option(help="How many people; at least 4.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -24,13 +23,14 @@ def demo(
 
     The same seed gives the same files. The word demo in place of a folder means this world with seed 0.
     """
-    from reidtune.demo import write_world
+    from reidtune.demo.world import KINDS, render_world
     from reidtune.report.progress import counting
 
-    with counting(stderr(quiet=quiet or as_json), "Images") as count:
-        result = write_world(directory, seed=seed, identities=identities, force=force, progress=count)
+    with counting(stderr(quiet=quiet or as_json), "Rendering people") as count:
+        render_world(directory, seed=seed, identities=identities, progress=count)
     if as_json:
-        print_json(result)
+        folders = {kind: str(directory / kind) for kind in KINDS}
+        print_json({"schema": 1, "seed": seed, "identities": identities, "folders": folders})
         return
-    for kind, folder in result["folders"].items():
-        stdout().print(f"{kind:<11} {clean(folder)}", soft_wrap=True)
+    for kind in KINDS:
+        stdout().print(f"{kind:<11} {clean(directory / kind)}", soft_wrap=True)

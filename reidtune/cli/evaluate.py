@@ -53,7 +53,8 @@ def evaluate(
             notes.print(clean(sentence), soft_wrap=True)
         said.add(sentence)
 
-    for path in delta or [None]:
+    paths: list[Path | None] = [*delta] if delta else [None]
+    for path in paths:
         with counting(notes, "Images") as count:
             result = evaluate_dataset(
                 data,

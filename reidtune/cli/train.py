@@ -80,7 +80,7 @@ def train(
     notes = stderr(quiet=quiet or as_json)
     prepared = run.prepare(lambda sentence: notes.print(clean(sentence), soft_wrap=True))
     if dry_run:
-        from reidtune.training.run import dry_run as count
+        from reidtune.training.plan import dry_run as count
 
         plan = count(prepared)
         if as_json:

@@ -44,10 +44,14 @@ THINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """One camera. ``tint``, ``exposure``, ``gamma``, ``contrast`` and ``saturation`` shape the colours; ``detail``
+    """One camera.
+
+    ``tint``, ``exposure``, ``gamma``, ``contrast`` and ``saturation`` shape the colours; ``detail``
     is the share of the resolution that survives, ``blur`` a radius and ``noise`` a standard deviation in pixels and
-    0–255, ``quality`` JPEG's. ``clutter`` is how often something stands in front; ``facing`` (radians) is the yaw of
-    most people who walk past and ``spread`` how much it varies; ``height`` × ``width`` is the usual crop in pixels.
+    0–255, ``quality`` JPEG's. ``clutter`` is how often something stands in front, ``crop`` how badly people are framed
+    (a share of the height). ``facing`` (radians) is the yaw of most people who walk past and ``spread`` how much it
+    varies; ``height`` × ``width`` is the usual crop in pixels. ``light`` is where the light comes from (−1 left, 1
+    right) and ``lamp`` the strength of the infrared lamp.
     """
 
     number: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +28,18 @@ ROWS = "token_embedding.rows"
 
 
 def initial_token_rows() -> Tensor:
-    """The token embedding [49408, width] before training, the same on every machine: N(0, 0.02), float32."""
+    """The token embedding [49408, width] before training, float32: as good as N(0, 0.02), from a seed.
+
+    Each value is a sum of four uniform 16-bit integers times a constant. A normal deviate goes through logarithms that
+    differ in the last bit between processors; these bits would change the backbone's fingerprint.
+    """
     import torch
 
     text = TINY_CONFIG["text_cfg"]
     generator = torch.Generator().manual_seed(TOKEN_SEED)
-    return torch.randn(text["vocab_size"], text["width"], generator=generator) * TOKEN_STD
+    bits = torch.randint(-(2**63), 2**63 - 1, (text["vocab_size"], text["width"], 1), generator=generator)
+    total = bits.view(torch.int16).sum(dim=-1, dtype=torch.int32)
+    return total.float() * (TOKEN_STD / math.sqrt(4 * 2**32 / 12))
 
 
 def tiny_state_dict(file: Path = FILE) -> dict[str, Tensor]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
-from reidtune.demo.cameras import camera
+from reidtune.demo.cameras import Camera, camera
 from reidtune.demo.captions import captions, tokens
 from reidtune.demo.people import Person, make_people
 from reidtune.demo.shots import Shot, make_track, take
@@ -31,12 +32,39 @@ Progress = Callable[[int, int], None]
 Named = tuple[str, Image.Image, int]  # path below the layout's folder, picture, JPEG quality
 
 
+@dataclass(frozen=True, slots=True)
+class World:
+    """``people`` has those with an identity first (``identities`` of them), then distractors."""
+
+    people: list[Person]
+    identities: int
+    seed: int
+    camera_set: int
+
+    @property
+    def train(self) -> int:
+        """How many of the identities train."""
+        return min(max(2, round(TRAIN_SHARE * self.identities)), self.identities - 2)
+
+    def camera(self, number: int) -> Camera:
+        return camera(100 * self.camera_set + number)
+
+    def stream(self, kind: str, person: Person, number: int) -> Generator:
+        """Random numbers of their own for each kind, person and camera."""
+        return np.random.default_rng([self.seed, 10 + KINDS.index(kind), person.number, number])
+
+    def neighbours(self, person: Person) -> list[Person]:
+        """Who may get in the way: people that come and go at the same time."""
+        return [other for other in self.people if 0 < abs(other.number - person.number) < 12]
+
+
 def render_world(
     directory: Path,
     seed: int = 0,
     identities: int = IDENTITIES,
     kinds: Sequence[str] = KINDS,
     progress: Progress | None = None,
+    camera_set: int = 0,
 ) -> None:
     """Write the world into ``directory/image``, ``directory/text`` and ``directory/multimodal``.
 
@@ -45,10 +73,11 @@ def render_world(
 
     Args:
         directory: made where it does not exist.
-        seed: decides the people and their walks; the cameras are the same in every world.
+        seed: decides the people and their walks, not the cameras.
         identities: how many people have an identity; at least 4. Distractors come on top.
         kinds: which of ``image``, ``text``, ``multimodal`` to write.
         progress: called with (people done, people in all) over all kinds.
+        camera_set: 0 is the demo's own six cameras; another number stands for six others, under the same names.
 
     Raises:
         SettingsError: an unknown kind, too few identities, a negative seed, or a folder that is there already.
@@ -60,17 +89,17 @@ def render_world(
         raise SettingsError(
             f"A demo world of {identities} identities has too few people.", "Two train and two test: give at least 4."
         )
-    if seed < 0:
-        raise SettingsError(f"The seed {seed} is negative.", "Seeds count from 0.")
+    if seed < 0 or camera_set < 0:
+        raise SettingsError(f"The seed {seed} or the camera set {camera_set} is negative.", "Both count from 0.")
     for kind in kinds:
         if (directory / kind).exists():
             raise SettingsError(
                 f"{directory / kind} exists already.", "Choose another folder, or remove this one first."
             )
-    people = make_people(identities + max(2, identities // 8), seed)
+    world = World(make_people(identities + max(2, identities // 8), seed), identities, seed, camera_set)
     total = len(kinds) * identities
     for done, kind in enumerate(kinds):
-        _write_whole(directory, kind, people, identities, seed, _part_of(progress, done * identities, total))
+        _write_whole(directory, kind, world, _part_of(progress, done * identities, total))
 
 
 def check_kind(kind: str) -> None:
@@ -85,9 +114,7 @@ def _part_of(progress: Progress | None, before: int, total: int) -> Callable[[in
     return lambda done: progress(before + done, total) if progress is not None else None
 
 
-def _write_whole(
-    directory: Path, kind: str, people: list[Person], identities: int, seed: int, progress: Callable[[int], None]
-) -> None:
+def _write_whole(directory: Path, kind: str, world: World, progress: Callable[[int], None]) -> None:
     """Render into a temporary folder beside the final one and rename it: an interruption leaves nothing behind."""
     render = {"image": _image, "text": _text, "multimodal": _multimodal}[kind]
     try:
@@ -96,7 +123,7 @@ def _write_whole(
     except OSError as error:
         raise ReidtuneError(f"The demo world cannot be written to {directory}: {error.strerror}.") from error
     try:
-        for name, picture, quality in render(people, identities, seed, unfinished, progress):
+        for name, picture, quality in render(world, unfinished, progress):
             path = unfinished / name
             path.parent.mkdir(parents=True, exist_ok=True)
             picture.save(path, quality=quality)
@@ -109,17 +136,7 @@ def _write_whole(
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _train_count(identities: int) -> int:
-    return min(max(2, round(TRAIN_SHARE * identities)), identities - 2)
-
-
-def _stream(seed: int, kind: str, person: int, number: int) -> Generator:
-    return np.random.default_rng([seed, 10 + KINDS.index(kind), person, number])
-
-
-def _image(
-    people: list[Person], identities: int, seed: int, root: Path, progress: Callable[[int], None]
-) -> Iterator[Named]:
+def _image(world: World, root: Path, progress: Callable[[int], None]) -> Iterator[Named]:
     """Market-1501: each person passes three or four of six cameras, three or four frames each.
 
     A query is the middle frame of each track of a test person; the rest of the track is gallery, with distractors
@@ -127,63 +144,56 @@ def _image(
     """
     for folder in ("bounding_box_train", "bounding_box_test", "query"):
         (root / folder).mkdir()
-    train = _train_count(identities)
-    for person in people:
-        test = person.number >= train
-        for number, sequence, shots in _passes(people, person, seed, "image"):
+    for person in world.people:
+        test, known = person.number >= world.train, person.number < world.identities
+        identity = person.number + 1 if known else 0
+        for number, shots in _passes(world, person):
+            sequence = 1 + person.number * 6 // len(world.people)
             for frame, shot in enumerate(shots):
-                folder = "bounding_box_train"
-                identity = person.number + 1 if person.number < identities else 0
-                if test:
-                    folder = "query" if frame == len(shots) // 2 and identity else "bounding_box_test"
-                name = _market_name(identity, number, sequence, person.number, frame)
-                yield f"{folder}/{name}", shot.pictures["RGB"], camera(number).quality
-        if test and person.number < identities:
-            rng = _stream(seed, "image", person.number, 90)
+                folder = "bounding_box_test" if test else "bounding_box_train"
+                if test and known and frame == len(shots) // 2:
+                    folder = "query"
+                name = _market_name(identity, number, sequence, person, frame)
+                yield f"{folder}/{name}", shot.pictures["RGB"], world.camera(number).quality
+        if test and known:
+            rng = world.stream("image", person, 90)
             number = int(rng.choice(CAMERAS))
-            track = make_track(person, camera(number), rng)
-            shift = float(rng.choice((-0.6, 0.55)))
-            shot = take(track, 0, rng, people, shift=shift)
-            name = _market_name(-1, number, 1, person.number, 9)
-            yield f"bounding_box_test/{name}", shot.pictures["RGB"], camera(number).quality
-        progress(min(person.number + 1, identities))
+            track = make_track(person, world.camera(number), rng)
+            shot = take(track, 0, rng, world.people, shift=float(rng.choice((-0.6, 0.55))))
+            name = _market_name(-1, number, 1, person, 9)
+            yield f"bounding_box_test/{name}", shot.pictures["RGB"], world.camera(number).quality
+        progress(min(person.number + 1, world.identities))
 
 
-def _passes(people: list[Person], person: Person, seed: int, kind: str) -> Iterable[tuple[int, int, list[Shot]]]:
-    """(camera, sequence, frames) of each time that ``person`` walks past a camera of the image world."""
-    plan = _stream(seed, kind, person.number, 0)
+def _passes(world: World, person: Person) -> Iterator[tuple[int, list[Shot]]]:
+    """(camera, frames) of each time that ``person`` walks past a camera of the image world."""
+    plan = world.stream("image", person, 0)
     numbers = sorted(int(n) for n in plan.choice(CAMERAS, size=int(plan.integers(3, 5)), replace=False))
-    others = _neighbours(people, person)
+    others = world.neighbours(person)
     for number in numbers:
-        rng = _stream(seed, kind, person.number, number)
-        track = make_track(person, camera(number), rng)
-        shots = [take(track, frame, rng, others) for frame in range(int(rng.integers(3, 5)))]
-        yield number, 1 + person.number * 6 // len(people), shots
+        rng = world.stream("image", person, number)
+        track = make_track(person, world.camera(number), rng)
+        yield number, [take(track, frame, rng, others) for frame in range(int(rng.integers(3, 5)))]
 
 
-def _neighbours(people: list[Person], person: Person) -> list[Person]:
-    """Who may get in the way: people that come and go at the same time."""
-    return [other for other in people if 0 < abs(other.number - person.number) < 12]
-
-
-def _market_name(identity: int, number: int, sequence: int, person: int, frame: int) -> str:
+def _market_name(identity: int, number: int, sequence: int, person: Person, frame: int) -> str:
     label = "-1" if identity < 0 else f"{identity:04d}"
-    return f"{label}_c{number}s{sequence}_{person * 150 + number * 17 + frame * 5 + 1:06d}_{frame + 1:02d}.jpg"
+    return f"{label}_c{number}s{sequence}_{person.number * 150 + number * 17 + frame * 5 + 1:06d}_{frame + 1:02d}.jpg"
 
 
-def _text(
-    people: list[Person], identities: int, seed: int, root: Path, progress: Callable[[int], None]
-) -> Iterator[Named]:
+def _text(world: World, root: Path, progress: Callable[[int], None]) -> Iterator[Named]:
     """CUHK-PEDES: four images a person, two captions an image; identities count from 1, those that train first."""
-    train = _train_count(identities)
-    validation = max(1, identities // 12)
+    validation = max(1, world.identities // 12)
     entries: list[dict[str, object]] = []
-    for person in people[:identities]:
-        split = "test" if person.number >= train else "val" if person.number >= train - validation else "train"
-        plan = _stream(seed, "text", person.number, 0)
+    for person in world.people[: world.identities]:
+        split = "train" if person.number < world.train - validation else "val"
+        if person.number >= world.train:
+            split = "test"
+        plan = world.stream("text", person, 0)
         for frame, number in enumerate(plan.choice(CAMERAS, size=4, replace=False)):
-            rng = _stream(seed, "text", person.number, 1 + int(number))
-            shot = take(make_track(person, camera(int(number)), rng), 0, rng, _neighbours(people, person))
+            rng = world.stream("text", person, 1 + int(number))
+            seen_by = world.camera(int(number))
+            shot = take(make_track(person, seen_by, rng), 0, rng, world.neighbours(person))
             path = f"cam_{'abcdef'[int(number) - 1]}/{person.number + 1:04d}_{frame:03d}.jpg"
             lines = captions(person, shot.view, shot.visible, rng)
             entries.append(
@@ -195,25 +205,24 @@ def _text(
                     "id": person.number + 1,
                 }
             )
-            yield f"imgs/{path}", shot.pictures["RGB"], camera(int(number)).quality
+            yield f"imgs/{path}", shot.pictures["RGB"], seen_by.quality
         progress(person.number + 1)
     (root / "reid_raw.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
 
 
-def _multimodal(
-    people: list[Person], identities: int, seed: int, root: Path, progress: Callable[[int], None]
-) -> Iterator[Named]:
+def _multimodal(world: World, root: Path, progress: Callable[[int], None]) -> Iterator[Named]:
     """RGBNT201: the same name in RGB, NI and TI; four cameras train, two test, and test is query and gallery."""
-    train = _train_count(identities)
-    for person in people[:identities]:
-        split, cameras = ("train_171", 4) if person.number < train else ("test", 2)
-        plan = _stream(seed, "multimodal", person.number, 0)
-        for number in range(1, cameras + 1) if cameras == 2 else sorted(plan.permutation(4)[:3] + 1):
-            rng = _stream(seed, "multimodal", person.number, int(number))
-            track = make_track(person, camera(int(number)), rng, night=True)
-            for frame in range(3 if cameras == 4 else 4):
-                shot = take(track, frame, rng, _neighbours(people, person), SPECTRA)
+    for person in world.people[: world.identities]:
+        plan = world.stream("multimodal", person, 0)
+        split, numbers, frames = "test", [1, 2], 4
+        if person.number < world.train:
+            split, numbers, frames = "train_171", sorted(int(n) + 1 for n in plan.permutation(4)[:3]), 3
+        for number in numbers:
+            rng = world.stream("multimodal", person, number)
+            track = make_track(person, world.camera(number), rng, night=True)
+            for frame in range(frames):
+                shot = take(track, frame, rng, world.neighbours(person), SPECTRA)
                 name = f"{person.number + 1:06d}_cam{number}_0_{frame:02d}.jpg"
                 for spectrum, picture in shot.pictures.items():
-                    yield f"{split}/{spectrum}/{name}", picture, camera(int(number)).quality
+                    yield f"{split}/{spectrum}/{name}", picture, world.camera(number).quality
         progress(person.number + 1)

@@ -46,8 +46,8 @@ def export_open_clip(model: Model, output: Path, force: bool = False) -> dict[st
     if output.exists() and not force:
         raise SettingsError(f"{output} exists.", "Choose another --output, or add --force to replace it.")
     state = {name: value.detach().cpu().clone() for name, value in model.backbone.model.state_dict().items()}
-    for name, difference in differences.items():
-        state[name] += difference.cpu()
+    for name, value in differences.items():
+        state[name] += value.cpu()
 
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -115,9 +115,13 @@ def _remove_export(folder: Path) -> None:
     """Replace an earlier export, and nothing that is not one."""
     known = {CONFIG, WEIGHTS}
     if not folder.is_dir() or any(file.name not in known for file in folder.iterdir()):
-        raise SettingsError(f"{folder} holds other things than an export, so it is not replaced.", "Choose another --output.")
+        raise SettingsError(
+            f"{folder} holds other things than an export, so it is not replaced.", "Choose another --output."
+        )
     shutil.rmtree(folder)
 
 
 def _unwritable(path: Path, error: OSError) -> ReidtuneError:
-    return ReidtuneError(f"{path} could not be written: {error.strerror or error}.", "Make room or choose another --output.")
+    return ReidtuneError(
+        f"{path} could not be written: {error.strerror or error}.", "Make room or choose another --output."
+    )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pydantic import Field
 
 from reidtune.backbone.load import Backbone
-from reidtune.methods.base import Method, Settings
+from reidtune.methods.base import BaseSettings, Method
 from reidtune.tuning.component import Component
 from reidtune.tuning.parallel_adapter import ParallelAdapter
 
 
-class AdapterSettings(Settings):
+class AdapterSettings(BaseSettings):
     width: int = Field(64, gt=0, description="bottleneck width")
     scale: float = Field(0.1, description="fixed factor on the adapter's output")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the bottleneck")

@@ -15,7 +15,7 @@ from reidtune.tuning.component import Component
 from reidtune.tuning.tuner import Tuner
 
 
-class Settings(BaseModel):
+class BaseSettings(BaseModel):
     """Base of a method's own settings; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,10 +45,10 @@ class Method(ABC):
     parameters_vit_b16: ClassVar[int]
     claims: ClassVar[Mapping[str, Any]] = {}
     silent: ClassVar[str] = ""
-    Settings: ClassVar[type[Settings]] = Settings
+    Settings: ClassVar[type[BaseSettings]] = BaseSettings
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: BaseSettings) -> None:
+        self.settings: Any = settings
 
     @abstractmethod
     def components(self, backbone: Backbone) -> dict[str, Component]:

@@ -7,12 +7,12 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from reidtune.backbone.load import Backbone
-from reidtune.methods.base import Method, Settings
+from reidtune.methods.base import BaseSettings, Method
 from reidtune.tuning.component import Component
 from reidtune.tuning.low_rank import LowRank
 
 
-class LoraSettings(Settings):
+class LoraSettings(BaseSettings):
     rank: int = Field(8, gt=0, description="rank r of each difference")
     alpha: float = Field(8.0, gt=0, description="the difference is scaled by alpha / rank")
     targets: tuple[Literal["q", "k", "v", "out", "fc1", "fc2"], ...] = Field(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pydantic import Field
 
 from reidtune.backbone.load import Backbone
-from reidtune.methods.base import Method, Settings
+from reidtune.methods.base import BaseSettings, Method
 from reidtune.tuning.component import Component
 from reidtune.tuning.prompts import VisualPrompts
 
 
-class VptSettings(Settings):
+class VptSettings(BaseSettings):
     tokens: int = Field(10, gt=0, description="prompt rows in a prompted block")
     deep: bool = Field(True, description="own prompts in every block (deep) or only before the first (shallow)")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the prompts")

@@ -1,12 +1,52 @@
-"""Python values as TOML: the standard library reads TOML and does not write it."""
+"""A configuration as TOML: the standard library reads TOML and does not write it."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from reidtune.errors import SettingsError
+
+OFF = ("training.steps", "optimiser.clip_norm")  # unset they are "none", everything else is "auto"
+
+
+def to_toml(
+    config: BaseModel, *, origins: Mapping[str, str] | None = None, settings_model: type[BaseModel] | None = None
+) -> str:
+    """A run's configuration as a complete recipe, with each setting's description, and its origin with ``origins``.
+
+    Reading it back gives an equal configuration. ``settings_model`` lends descriptions to the method's settings.
+    """
+    top, sections = [], []
+    for key, field in type(config).model_fields.items():
+        value = getattr(config, key)
+        if isinstance(value, BaseModel):
+            fields, values = type(value).model_fields, {name: getattr(value, name) for name in type(value).model_fields}
+        elif isinstance(value, dict):
+            fields, values = (settings_model.model_fields if settings_model else {}), value
+        else:
+            top.append(_line(key, key, value, field.description, origins))
+            continue
+        lines = [
+            _line(name, f"{key}.{name}", item, fields[name].description if name in fields else None, origins)
+            for name, item in values.items()
+        ]
+        sections.append("\n".join([f"[{key}]", *lines]))
+    return "\n\n".join(["\n".join(top), *sections]) + "\n"
+
+
+def _line(key: str, name: str, value: Any, description: str | None, origins: Mapping[str, str] | None) -> str:
+    if value is None:
+        value = "none" if name in OFF else "auto"
+    if name == "backbone.image_size" and isinstance(value, tuple):
+        value = f"{value[0]}x{value[1]}"
+    text = f"{toml_key(key)} = {toml_value(value)}"
+    notes = [note for note in (description, f"[{origins.get(name, 'default')}]" if origins else None) if note]
+    return f"{text}  # {' '.join(notes)}" if notes else text
 
 
 def toml_key(key: str) -> str:

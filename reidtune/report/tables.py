@@ -117,4 +117,6 @@ def _pairs(rows: Sequence[tuple[str, str]]) -> Table:
 def _short(path: str) -> str:
     """The run folder's or the file's own name."""
     file = Path(path)
-    return file.parent.name if file.name in ("delta.safetensors", "best.safetensors") and file.parent.name else file.name
+    return (
+        file.parent.name if file.name in ("delta.safetensors", "best.safetensors") and file.parent.name else file.name
+    )

@@ -124,7 +124,9 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
             tuner.train()
             objective.train()
             for images, labels, _ in _kept_on_bad_data(loader, keep):
-                torch.manual_seed(derive_seed("step", config.seed, progress.step))  # dropout is a function of (seed, step)
+                torch.manual_seed(
+                    derive_seed("step", config.seed, progress.step)
+                )  # dropout is a function of (seed, step)
                 set_learning_rate(optimiser, config.optimiser.lr * plan.factor(progress.step, config))
                 with autocast(model, config.training.precision):
                     features = model.encode_images(images)
@@ -271,6 +273,6 @@ def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
         temporary.write_text(text.getvalue())
         temporary.replace(path)
     except OSError as error:
-        raise ReidtuneError(f"{path} could not be written: {error.strerror}.", "Make room and resume the run.") from error
-
-
+        raise ReidtuneError(
+            f"{path} could not be written: {error.strerror}.", "Make room and resume the run."
+        ) from error

@@ -34,7 +34,7 @@ def build_optimiser(
         {"params": values, "lr": config.lr * scale, "weight_decay": decay, "scale": scale}
         for (scale, decay), values in groups.items()
     ]
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
+    kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
     return kind(parameters, lr=config.lr, betas=config.betas, eps=config.eps)
 
 

@@ -67,9 +67,7 @@ def prepare(source: str, config: RunConfig, say: Callable[[str], None] = lambda 
     check_precision(config.training.precision, device)
     method = page(settings)
     model = Model(backbone, method.tuner(backbone, config.seed))
-    return Prepared(
-        config, dataset, method, model, rest, validation, validation_protocol(validation, dataset.protocol)
-    )
+    return Prepared(config, dataset, method, model, rest, validation, validation_protocol(validation, dataset.protocol))
 
 
 def delta_header(prepared: Prepared, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -148,7 +148,8 @@ class Run:
             (self.output / ENVIRONMENT_FILE).write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise ReidtuneError(
-                f"The run folder {self.output} cannot be written: {error.strerror or error}.", "Choose another --output."
+                f"The run folder {self.output} cannot be written: {error.strerror or error}.",
+                "Choose another --output.",
             ) from error
 
 
@@ -184,9 +185,7 @@ def open_run(
     return Run(source, config, origins, folder, init_from=init_from)
 
 
-def _open_resumed(
-    source: str | None, recipe: str | None, flags: dict[str, Any], run: Path, other: Path | None
-) -> Run:
+def _open_resumed(source: str | None, recipe: str | None, flags: dict[str, Any], run: Path, other: Path | None) -> Run:
     if recipe is not None or other is not None:
         raise SettingsError("A resumed run keeps its recipe, its output folder and its start.", "Give --resume alone.")
     if not ((run / RECIPE_FILE).is_file() and (run / STATE_FILE).is_file()):

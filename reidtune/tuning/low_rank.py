@@ -25,6 +25,10 @@ class _Pair(nn.Module):
         self.B = nn.Parameter(torch.zeros(outputs, rank))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
 
+    def product(self) -> Tensor:
+        """B A [out, in]"""
+        return self.B.detach() @ self.A.detach()
+
 
 class LowRank(Component):
     """y = W x + (α / r) B A x for the chosen linear maps of every block.
@@ -42,8 +46,9 @@ class LowRank(Component):
             pairs = {name: _Pair(*tower.linear_shape(name), rank) for name in targets}
             self.add_module(str(layer), nn.ModuleDict(pairs))
 
-    def pairs(self, layer: int) -> nn.ModuleDict:
-        return self.get_submodule(str(layer))  # type: ignore[return-value]
+    def pairs(self, layer: int) -> dict[str, _Pair]:
+        """The pairs of a block by the name of their linear map."""
+        return self.get_submodule(str(layer))._modules  # type: ignore[return-value]
 
     def linear(self, walk: Walk, layer: int, name: str, inputs: Tensor, outputs: Tensor) -> Tensor:
         pairs = self.pairs(layer)
@@ -59,7 +64,7 @@ class LowRank(Component):
         for layer in range(tower.layers):
             block = f"{tower.blocks}.{layer}"
             for name, pair in self.pairs(layer).items():
-                product = self.scale * pair.B.detach() @ pair.A.detach()
+                product = self.scale * pair.product()
                 if name in _STACKED:
                     stacked = f"{block}.attn.in_proj_weight"
                     whole = differences.setdefault(stacked, torch.zeros_like(tower.parameters[stacked]))

@@ -40,4 +40,5 @@ class ParallelAdapter(Component):
     def beside_mlp(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
         adapter: _Bottleneck = self.get_submodule(str(layer))  # type: ignore[assignment]
         hidden = F.dropout(F.relu(adapter.down(tokens)), self.dropout, self.training)
-        return self.scale * adapter.up(hidden)
+        added: Tensor = self.scale * adapter.up(hidden)
+        return added

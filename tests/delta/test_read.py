@@ -95,6 +95,17 @@ def test_a_truncation_and_any_tail_are_noticed(delta: Path) -> None:
         read_header(delta)
 
 
+@pytest.mark.parametrize(("before", "after"), [(b"", b"\t"), (b"", b"\n"), (b" ", b""), (b"", b"\0")])
+def test_the_header_is_padded_with_spaces_at_its_end_only(delta: Path, before: bytes, after: bytes) -> None:
+    listing, data = parts(delta)
+    text = json.dumps(listing).encode()
+    assemble(delta, text + b"    ", data)
+    verify(delta)
+    assemble(delta, before + text + after, data)
+    with pytest.raises(DeltaError, match="not a JSON object"):
+        read_header(delta)
+
+
 def test_random_bytes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "noise.safetensors"
     noise = random.Random(2)

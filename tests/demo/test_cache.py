@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -50,8 +51,8 @@ def test_another_process_may_be_faster(small, tmp_path, monkeypatch):
 
     render = world._text
 
-    def slow(people, identities, seed, root, progress):
-        yield from render(people, identities, seed, root, progress)
+    def slow(people, root, progress):
+        yield from render(people, root, progress)
         final = root.parent / "text"
         final.mkdir()
         (final / "reid_raw.json").write_text("[]")
@@ -75,6 +76,8 @@ def test_a_cache_that_cannot_be_written_is_explained(tmp_path, monkeypatch):
     assert caught.value.exit_code == 1
 
 
-def test_rendering_imports_no_torch():
-    code = "import sys, reidtune.demo as d; d.make = d.render_world, d.demo_folder; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+def test_rendering_imports_no_torch(tmp_path):
+    code = "import sys; from reidtune.demo import demo_folder; demo_folder('text'); print('torch' in sys.modules)"
+    where = {**os.environ, "REIDTUNE_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=where)
+    assert done.stdout == "False\n"

@@ -5,7 +5,7 @@ import pytest
 
 from reidtune.demo.cameras import camera, scene
 from reidtune.demo.figure import PART
-from reidtune.demo.people import make_people
+from reidtune.demo.people import COLOURS, Item, make_people
 from reidtune.demo.shots import make_track, take
 from reidtune.demo.spectra import SPECTRA, layer, palette
 
@@ -46,7 +46,8 @@ def test_thermal_is_blurred_and_flat(pictures):
 
 def test_skin_is_warm_and_a_coat_is_colder_outside():
     person = next(p for p in PEOPLE if p.upper.kind == "coat")
-    table = palette(replace(person, bag=person.shoes), None, "TI")[:, 0]
+    bag = Item("backpack", "red", COLOURS["red"], near=0.5, warmth=0.14)
+    table = palette(replace(person, bag=bag), None, "TI")[:, 0]
     assert table[PART["skin"]] > table[PART["hair"]] > table[PART["upper"]] > table[PART["bag"]]
 
 

@@ -1,3 +1,5 @@
+import json
+
 import open_clip
 import pytest
 import torch
@@ -43,16 +45,11 @@ def test_token_rows_that_training_did_not_touch_come_from_the_seed(state):
     assert torch.equal(state[EMBEDDING][untouched], start[untouched])
     assert torch.equal(state[EMBEDDING][touched], stored.float())
     assert start.std().item() == pytest.approx(0.02, rel=0.01)
-    # first values of the generator on every platform: if these change, a delta would not fit any more
-    assert torch.allclose(start[:2, 0], torch.tensor(FIRST), atol=1e-7)
-
-
-FIRST = (0.0, 0.0)
+    # the same bits on every platform and version: if these change, deltas made before do not fit any more
+    assert start[:2, 0].tolist() == [0.0019034164724871516, -0.00910954736173153]
 
 
 def test_every_word_of_the_demo_captions_was_trained(small_world):
-    import json
-
     tokenizer = open_clip.get_tokenizer("ViT-B-32")
     with safe_open(FILE, "pt") as file:
         touched = set(file.get_tensor(ROWS).tolist())

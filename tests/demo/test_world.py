@@ -36,6 +36,13 @@ def test_a_kind_alone_is_what_it_is_among_others_and_another_seed_differs(small_
     assert digest(tmp_path / "other" / "text") != digest(small_world / "text")
 
 
+def test_another_camera_set_shows_the_same_people_elsewhere(small_world, tmp_path):
+    render_world(tmp_path, seed=3, identities=IDENTITIES, kinds=("image",), camera_set=1)
+    names = sorted(path.name for path in (tmp_path / "image" / "query").iterdir())
+    assert {name[:7] for name in names} == {path.name[:7] for path in (small_world / "image" / "query").iterdir()}
+    assert digest(tmp_path / "image" / "query") != digest(small_world / "image" / "query")
+
+
 def test_market_layout(small_world):
     found = {}
     for folder in ("bounding_box_train", "query", "bounding_box_test"):

@@ -16,8 +16,6 @@ PROTOCOLS = {
     "cross-scene": "same-identity same-scene pairs are ignored (cross-scene)",
     "all": "every gallery image counts (all)",
     "leave-one-out": "each test image is a query against all others (leave-one-out)",
-    "random-gallery": "one random gallery image an identity, averaged over draws (random-gallery)",
-    "cross-modality": "queries and gallery are of different modalities (cross-modality)",
 }
 SPLITS = ("train", "val", "test", "query", "gallery")
 

@@ -1,0 +1,165 @@
+"""Every method × every check of the contract, on a backbone of two blocks."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from reidtune.config import validate_settings
+from reidtune.delta import read_tensors, write_delta
+from reidtune.errors import DeltaError
+from reidtune.methods.registry import METHOD_SUMMARIES, find_method, method_names
+from reidtune.tuning.tuner import Tuner
+
+sys.path.insert(0, str(Path(__file__).parent))
+from matrix import IDS, ROWS, TRAINED, TRAINED_IDS  # noqa: E402
+
+
+def make(row, backbone, seed=1):
+    page = find_method(row.name)
+    method = page(validate_settings(page.Settings, row.settings))
+    return method, method.tuner(backbone, seed)
+
+
+def disturb(tuner):
+    """Values as after some training: nothing is at its start any more."""
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in tuner.parameters():
+            parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
+    return tuner.eval()
+
+
+def images(backbone, count=3):
+    size = (backbone.preprocess.height, backbone.preprocess.width)
+    return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(3))
+
+
+def test_every_method_has_a_row_and_a_summary():
+    assert {row.name for row in ROWS} == set(method_names())
+    assert set(METHOD_SUMMARIES) == {row.name for row in ROWS}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=IDS)
+def test_start_is_the_backbone_where_the_paper_has_a_neutral_start(row, small_backbone):
+    method, tuner = make(row, small_backbone)
+    with torch.no_grad():
+        ours = small_backbone.image(images(small_backbone), tuner.eval())
+        plain = small_backbone.image(images(small_backbone), Tuner())
+    assert torch.allclose(ours, plain, atol=1e-6) == method.neutral_start
+
+
+@pytest.mark.parametrize("row", TRAINED, ids=TRAINED_IDS)
+def test_only_the_tuner_learns_and_every_tensor_gets_a_gradient_within_two_steps(row, small_backbone):
+    _, tuner = make(row, small_backbone)
+    tuner.train()
+    optimiser = torch.optim.SGD(tuner.parameters(), lr=0.1)
+    reached = set()
+    target = torch.randn(3, small_backbone.image.output_width, generator=torch.Generator().manual_seed(4))
+    for step in range(2):
+        torch.manual_seed(step)
+        loss = (small_backbone.image(images(small_backbone), tuner) - target).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        reached |= {name for name, p in tuner.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+        optimiser.step()
+    assert reached == {name for name, _ in tuner.named_parameters()}
+    assert all(parameter.grad is None for parameter in small_backbone.model.parameters())
+
+
+@pytest.mark.parametrize("row", TRAINED, ids=TRAINED_IDS)
+def test_saved_and_loaded_features_are_bit_equal(row, small_backbone, tmp_path, header_for):
+    method, tuner = make(row, small_backbone)
+    disturb(tuner)
+    path = tmp_path / "delta.safetensors"
+    write_delta(path, tuner.tensors(), header_for(method, small_backbone))
+    _, again = make(row, small_backbone, seed=2)
+    again.load_tensors(read_tensors(path))
+    with torch.no_grad():
+        before = small_backbone.image(images(small_backbone), tuner)
+        after = small_backbone.image(images(small_backbone), again.eval())
+    assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=IDS)
+def test_merged_features_are_those_of_the_tuner(row, small_backbone):
+    _, tuner = make(row, small_backbone)
+    disturb(tuner)
+    differences = tuner.merged({"image": small_backbone.image, "text": small_backbone.text})
+    assert (differences is not None) == row.mergeable
+    if differences is None:
+        return
+    state = {name: value.clone() for name, value in small_backbone.model.state_dict().items()}
+    for name, difference in differences.items():
+        state[name] += difference
+    with torch.no_grad():
+        ours = small_backbone.image(images(small_backbone), tuner)
+        merged = torch.func.functional_call(small_backbone.model, state, (images(small_backbone),))[0]
+        ours = torch.nn.functional.normalize(ours, dim=-1)
+    assert torch.allclose(ours, merged, atol=1e-5)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=IDS)
+def test_key_set(row, small_backbone):
+    _, tuner = make(row, small_backbone)
+    expected = {name.format(l=layer) for name in row.tensors for layer in range(2)}
+    assert set(tuner.tensors()) == expected
+
+
+@pytest.mark.parametrize("row", TRAINED, ids=TRAINED_IDS)
+def test_initial_values_depend_on_the_seed_alone(row, small_backbone):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    _, one = make(row, small_backbone)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(99)
+    _, two = make(row, small_backbone)
+    assert all(torch.equal(value, two.tensors()[name]) for name, value in one.tensors().items())
+
+
+@pytest.mark.parametrize("row", TRAINED, ids=TRAINED_IDS)
+def test_bf16_autocast_on_the_cpu_is_close_to_fp32(row, small_backbone):
+    _, tuner = make(row, small_backbone)
+    tuner.eval()
+    with torch.no_grad():
+        exact = small_backbone.image(images(small_backbone), tuner)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = small_backbone.image(images(small_backbone), tuner)
+        rough.float().sum().backward()
+    assert all(parameter.grad is None or parameter.grad.dtype == torch.float32 for parameter in tuner.parameters())
+    difference = (rough.float() - exact).abs().max() / exact.abs().max()
+    assert 0 < difference < 0.05
+
+
+@pytest.mark.parametrize("row", TRAINED, ids=TRAINED_IDS)
+def test_tensors_that_do_not_fit_are_named(row, small_backbone):
+    _, tuner = make(row, small_backbone)
+    tensors = tuner.tensors()
+    first = next(iter(tensors))
+    with pytest.raises(DeltaError, match=f"lacks the tensor {first}"):
+        tuner.load_tensors({name: value for name, value in tensors.items() if name != first})
+    with pytest.raises(DeltaError, match="tensor that its method does not know: zzz"):
+        tuner.load_tensors({**tensors, "zzz": tensors[first]})
+    with pytest.raises(DeltaError, match=f"{first} has shape"):
+        tuner.load_tensors({**tensors, first: torch.zeros(1, 2, 3, 4)})
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_parameter_count_on_vit_b_16(name, vit_b_16):
+    page = find_method(name)
+    assert page(page.Settings()).tuner(vit_b_16).parameter_count() == page.parameters_vit_b16
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "count"),
+    [
+        ("lora", {"targets": ["fc1", "fc2"]}, 737_280),
+        ("lora", {"targets": ["q", "k", "v", "out"]}, 589_824),
+        ("vpt", {"deep": False}, 7_680),
+        ("adapter", {"width": 32}, 599_424),
+    ],
+)
+def test_parameter_counts_of_other_settings_on_vit_b_16(name, settings, count, vit_b_16):
+    page = find_method(name)
+    assert page(page.Settings(**settings)).tuner(vit_b_16).parameter_count() == count
