@@ -86,3 +86,13 @@ def header_for():
         }
 
     return make
+
+
+@pytest.fixture(scope="session")
+def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The image part of a demo world of 12 people, in Market-1501's layout."""
+    from reidtune.demo.world import render_world
+
+    folder = tmp_path_factory.mktemp("world")
+    render_world(folder, identities=12, kinds=("image",))
+    return folder / "image"

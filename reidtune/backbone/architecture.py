@@ -133,7 +133,7 @@ def resolve_activation(architecture: Architecture, tag_config: dict[str, Any], f
         if any(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu") for tag in tags):
             raise SettingsError(
                 f"Cannot tell the activation of the weights given for {name}: it exists with GELU and with QuickGELU.",
-                "Add --activation quick_gelu (OpenAI's, DFN's and MetaCLIP's weights) or --activation gelu (most others).",
+                "Add --activation quick_gelu (OpenAI's, DFN's, MetaCLIP's weights) or --activation gelu (most others).",
             )
     return "quick_gelu" if config.get("quick_gelu", False) else "gelu"
 
@@ -143,7 +143,7 @@ def _read_local_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         config, preprocess = content["model_cfg"], content.get("preprocess_cfg", {})
-        config["vision_cfg"], config["text_cfg"], config["embed_dim"]  # noqa: B018 - a KeyError is the point
+        config["vision_cfg"], config["text_cfg"], config["embed_dim"]
     except FileNotFoundError as error:
         raise SettingsError(
             f"{folder} has no open_clip_config.json, so it is not a model folder.",

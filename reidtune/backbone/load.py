@@ -112,7 +112,7 @@ class Backbone:
         return fingerprint(self._hashes, switches)
 
     def describe(self) -> dict[str, Any]:
-        """``{"name", "pretrained", "fingerprint"}`` for a delta's header; a file is called by its name, not its path."""
+        """``{"name", "pretrained", "fingerprint"}`` for a delta's header; a file goes by its name, not its path."""
         pretrained = Path(self.pretrained).name if Path(self.pretrained).is_file() else self.pretrained
         name = self.name if self.architecture.folder is None else f"local-dir:{self.architecture.folder.name}"
         return {"name": name, "pretrained": pretrained, "fingerprint": self.fingerprint}

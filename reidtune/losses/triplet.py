@@ -18,7 +18,8 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float | None = 
     """Mean over anchors of max(0, d⁺ − d⁻ + margin), or of log(1 + exp(d⁺ − d⁻)) for ``margin=None`` (soft margin).
 
     d⁺ is the farthest feature of the anchor's label (itself included), d⁻ the nearest of another, by masks for each
-    anchor: identities may have unequal numbers of images. Anchors without a negative are left out.
+    anchor: identities may have unequal numbers of images. Anchors without a negative are left out; without any anchor
+    left the loss is 0.
 
     Args:
         features: [B, D], not normalised.
@@ -26,8 +27,9 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float | None = 
     """
     distances = euclidean_distances(features, features)
     same = labels[:, None] == labels[None, :]
-    positive = distances.masked_fill(~same, float("-inf")).amax(1)
-    negative = distances.masked_fill(same, float("inf")).amin(1)
+    # max and min, unlike amax and amin, give the whole gradient to the first of equal distances, as the public code
+    positive = distances.masked_fill(~same, float("-inf")).max(1).values
+    negative = distances.masked_fill(same, float("inf")).min(1).values
     usable = (~same).any(1)
     if not usable.any():
         return features.sum() * 0

@@ -20,9 +20,9 @@ def metrics_table(results: Sequence[dict[str, Any]]) -> RenderableType:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading in ("delta", "backbone"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", min_width=5)
     for heading in METRICS:
         table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
@@ -44,11 +44,13 @@ def obtained(result: dict[str, Any]) -> str:
     if gallery["ignored"]:
         words.append(f"{gallery['ignored']:,} junk images left out")
     if queries["skipped"]:
-        names = ", ".join(result.get("skipped_examples", []))
+        names = result.get("skipped_examples", [])
+        more = ", …" if len(names) < queries["skipped"] else ""
         words.append(
-            f"{queries['skipped']:,} queries skipped for want of a positive" + (f" ({names} …)" if names else "")
+            f"{queries['skipped']:,} {'query' if queries['skipped'] == 1 else 'queries'} skipped for want of a positive"
+            + (f" ({', '.join(names)}{more})" if names else "")
         )
-    return f"{'; '.join(words)}. Percent. Ties: {result['tie_rule']}."
+    return f"{'; '.join(words)}. Metrics in percent. Ties are {result['tie_rule']}."
 
 
 def plan_table(plan: dict[str, Any]) -> Table:
@@ -60,7 +62,7 @@ def plan_table(plan: dict[str, Any]) -> Table:
         ("train on", f"{training['images']:,} images of {training['identities']:,} identities"),
         (
             "validate on",
-            f"{validation['images']:,} images of {validation['identities']:,} other identities, {validation['protocol']}"
+            f"{validation['images']:,} images of {validation['identities']:,} others, {validation['protocol']}"
             if validation["images"]
             else "nothing",
         ),

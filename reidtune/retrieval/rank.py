@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from reidtune.errors import DataError, ReidtuneError, SettingsError
@@ -88,17 +89,19 @@ def rank(
         query_cameras: cameras (scenes for ``cross-scene``) [Q], where the protocol needs them.
         gallery_cameras: likewise [G].
         protocol: a name of :data:`reidtune.retrieval.protocol.PROTOCOLS`.
-        similarity: ``cosine`` normalises the features; ``euclidean`` takes the squared distance of them as they are.
+        similarity: ``cosine`` normalises the features (a zero vector is at right angles to everything);
+            ``euclidean`` takes the squared distance of them as they are.
         tile: queries at a time; memory is about ``tile × G`` scores. Results do not depend on it beyond the last bits
             of fp32 products.
 
-    Ties are broken by gallery order (stable). Average precision is the mean over positives of (positives so far) /
-    rank, ranks counted after ignored items are taken out, in float64.
+    Products are fp32, also under autocast. Ties are broken by gallery order (stable). Average precision is the mean
+    over positives of (positives so far) / rank, ranks counted after ignored items are taken out, in float64.
 
     Raises:
-        SettingsError: shapes that do not fit, an unknown protocol or similarity, cameras missing.
+        SettingsError: shapes that do not fit, labels that are no integers, an unknown protocol or similarity, cameras
+            missing.
         DataError: no query has a positive left.
-        ReidtuneError: features that are not finite.
+        ReidtuneError: features that are not finite, or too large for a squared distance in fp32.
     """
     check_protocol(protocol)
     if similarity not in SIMILARITIES:
@@ -127,15 +130,19 @@ def rank(
     junk = int((~kept).sum())
     items, item_ids, item_rows = items[kept], item_ids[kept], item_rows[kept]
     item_places = None if item_places is None else item_places[kept]
+    lengths = None
     if similarity == "cosine":
-        queries, items = F.normalize(queries, dim=1), F.normalize(items, dim=1)
+        queries, items = _unit(queries), _unit(items)
+    else:
+        _squares(queries, "query")
+        lengths = _squares(items, "gallery")
 
     precision = torch.full((len(queries),), torch.nan, dtype=torch.float64)
     penalty = precision.clone()
     first = torch.zeros(len(queries), dtype=torch.int64)
     for start in range(0, len(queries), max(1, tile)):
         part = slice(start, start + max(1, tile))
-        scores = _scores(queries[part], items, similarity)
+        scores = _scores(queries[part], items, lengths)
         drop = ignored(
             protocol, ids[part], item_ids, None if places is None else places[part], item_places, rows[part], item_rows
         )
@@ -157,17 +164,39 @@ def rank(
     return RankResult(precision, penalty, first, skipped, len(queries), len(items), junk, protocol)
 
 
-def _scores(queries: Tensor, items: Tensor, similarity: str) -> Tensor:
-    product = queries @ items.T
-    if similarity == "cosine":
+def _scores(queries: Tensor, items: Tensor, lengths: Tensor | None) -> Tensor:
+    """Higher is nearer, [Q, G]: the cosine, or minus the squared distance where ``lengths`` has the items' |g|² [G]."""
+    with torch.autocast("cpu", enabled=False):  # a caller's bf16 would reorder the gallery
+        product = queries @ items.T
+    if lengths is None:
         return product
-    return 2 * product - items.square().sum(1)[None, :]  # minus the squared distance, but for |q|², equal in a row
+    return 2 * product - lengths[None, :]  # without |q|², which is equal in a row
+
+
+def _unit(features: Tensor) -> Tensor:
+    """Rows of length 1; a zero row stays. Scaled by its largest entry first, so that no square over- or underflows."""
+    largest = torch.linalg.vector_norm(features, ord=torch.inf, dim=1, keepdim=True)
+    unit: Tensor = features / largest.clamp(min=torch.finfo(torch.float32).tiny)
+    unit /= torch.linalg.vector_norm(unit, dim=1, keepdim=True).clamp(min=1e-12)
+    return unit
+
+
+def _squares(features: Tensor, name: str) -> Tensor:
+    squares = features.square().sum(1)
+    if (large := squares > torch.finfo(torch.float32).max / 4).any():
+        raise ReidtuneError(
+            f"The {name} features of row {int(large.nonzero()[0])} are too large for squared distances in fp32.",
+            "Use the similarity cosine, or scale the features down.",
+        )
+    return squares
 
 
 def _features(values: Any, name: str) -> Tensor:
-    features = torch.as_tensor(values).detach().cpu().float()
-    if features.ndim != 2 or not len(features):
-        raise SettingsError(f"{name} features must have the shape [N, D] with N > 0, but have {tuple(features.shape)}.")
+    array = _array(values, f"{name} features")
+    if array.ndim != 2 or not array.size:
+        raise SettingsError(f"{name} features must have the shape [N, D] with N, D > 0, but have {array.shape}.")
+    with np.errstate(over="ignore"):  # beyond fp32 is infinite, and refused below
+        features = torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
     finite = features.isfinite().all(1)
     if not finite.all():
         row = int((~finite).nonzero()[0])
@@ -175,11 +204,36 @@ def _features(values: Any, name: str) -> Tensor:
     return features
 
 
-def _labels(values: Sequence[int] | Tensor, count: int, name: str) -> Tensor:
-    labels = torch.as_tensor(values).detach().cpu()
-    if labels.ndim != 1 or len(labels) != count:
-        raise SettingsError(f"{name} must have the shape [{count}], but has {tuple(labels.shape)}.")
-    return labels.to(torch.int64)
+def _labels(values: Any, count: int, name: str) -> Tensor:
+    array = _array(values, name)
+    if array.shape != (count,):
+        raise SettingsError(f"{name} must have the shape [{count}], but has {list(array.shape)}.")
+    if array.dtype.kind == "f" and (broken := array != np.round(array)).any():
+        row = int(broken.argmax())
+        raise SettingsError(f"{name} must be integers, but row {row} is {array[row]}.")
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _array(values: Any, name: str) -> NDArray[Any]:
+    """Tensors on any device, arrays of any byte order and nested lists, as an array of numbers."""
+    if isinstance(values, (list, tuple)):
+        values = [_plain(value) for value in values]
+    try:
+        array = np.asarray(_plain(values))
+    except ValueError as error:  # rows of different lengths
+        raise SettingsError(f"{name} are no array: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise SettingsError(
+            f"{name} must be numbers, but are of the type {array.dtype}.",
+            "Identities, cameras and scenes with names need an integer each; unknown cameras are left out as a whole.",
+        )
+    return array
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    return (value.float() if value.dtype == torch.bfloat16 else value).detach().cpu().numpy()
 
 
 def _nothing_to_score(protocol: str, ids: Tensor, item_ids: Tensor) -> DataError:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from reidtune.config import RunConfig
 from reidtune.data.loader import Batch, train_loader
@@ -88,8 +89,8 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
         progress, _, saved = load_state(run)
         tuner.load_state_dict(saved["tuner"])
         objective.load_state_dict(saved["objective"])
-    optimiser = build_optimiser(tuner, objective, config.optimiser, plan.stage(progress.step).trains)
-    if resume and "optimiser" in saved:
+    optimiser = _enter_stage(plan.stages[progress.stage], tuner, objective, config)
+    if resume:
         optimiser.load_state_dict(saved["optimiser"])
 
     def keep() -> None:
@@ -106,11 +107,10 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
         reporter.epoch(progress.rows[-1])
     last_save = time.monotonic()
     with stop_signals() as stop, torch.random.fork_rng():
-        while progress.step < plan.steps:
-            if progress.stage != plan.stage_index(progress.step):
-                progress.stage = plan.stage_index(progress.step)
-                optimiser = build_optimiser(tuner, objective, config.optimiser, plan.stage(progress.step).trains)
-            batches = sampler.batches(progress.epoch)[: plan.steps - progress.step + progress.batch]
+        while progress.step < plan.steps or progress.batch:  # a state may lie between the last step and its epoch's end
+            # An epoch is cut where the stage or the run ends: another epoch, another stage, another optimiser.
+            left = plan.ends[progress.stage] - progress.step
+            batches = sampler.batches(progress.epoch)[: left + progress.batch]
             loader = train_loader(
                 task.records,
                 task.labels,
@@ -156,6 +156,9 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
                     last_save = time.monotonic()
 
             _finish_epoch(task, progress, reporter, plan.steps)
+            if progress.stage != plan.stage_index(progress.step):
+                progress.stage = plan.stage_index(progress.step)
+                optimiser = _enter_stage(plan.stages[progress.stage], tuner, objective, config)
             keep()
             last_save = time.monotonic()
             if stop and progress.step < plan.steps:
@@ -171,8 +174,15 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
     return progress
 
 
+def _enter_stage(stage: Stage, tuner: nn.Module, heads: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+    """Freeze what the stage does not train, and start a new optimiser on the rest."""
+    for name, parameter in tuner.named_parameters():
+        parameter.requires_grad_(stage.trains(name))
+    return build_optimiser(tuner, heads, config.optimiser, stage.trains)
+
+
 def _kept_on_bad_data(loader: Iterator[Batch], keep: Callable[[], None]) -> Iterator[Batch]:
-    """Pass batches on; where a file cannot be read, save the state first, so that the run can go on once it is mended."""
+    """Pass batches on; where a file cannot be read, save the state, so that the run can go on once it is mended."""
     try:
         yield from loader
     except DataError:
@@ -212,9 +222,6 @@ class Plan:
 
     def stage_index(self, step: int) -> int:
         return next((index for index, end in enumerate(self.ends) if step < end), len(self.ends) - 1)
-
-    def stage(self, step: int) -> Stage:
-        return self.stages[self.stage_index(step)]
 
     def factor(self, step: int, config: RunConfig) -> float:
         """The factor on the learning rate; every stage has its own warm-up and cosine."""

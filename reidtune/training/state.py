@@ -83,7 +83,7 @@ def load_state(run: Path) -> tuple[Progress, dict[str, Any], dict[str, Any]]:
         raise ReidtuneError(f"The state {path} cannot be read: {error}", "Start the run again.") from error
 
 
-class Interrupted(ReidtuneError):
+class Interrupted(ReidtuneError):  # noqa: N818 - not a failure
     """The user (or the system) asked the run to stop; its state is saved."""
 
     def __init__(self, message: str, hint: str, number: int = signal.SIGINT) -> None:

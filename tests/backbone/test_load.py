@@ -145,7 +145,7 @@ def test_an_image_size_that_does_not_divide_into_patches(tmp_path):
 def test_weights_of_another_architecture_name_the_first_difference(tmp_path):
     path = tmp_path / "weights.safetensors"
     save_file(weights.random_state(find_architecture("ViT-S-32"), "gelu"), path)
-    with pytest.raises(DeltaError, match="do not fit ViT-S-16: visual.conv1.weight has shape"):
+    with pytest.raises(DeltaError, match=r"do not fit ViT-S-16: visual\.conv1\.weight has shape"):
         load_backbone("ViT-S-16", str(path))
     state = weights.random_state(find_architecture("ViT-S-32"), "gelu")
     state.pop("ln_final.bias")

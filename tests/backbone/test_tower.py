@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from reidtune.backbone.tower import ImageTower, TextTower
 from reidtune.backbone.load import load_backbone
+from reidtune.backbone.tower import ImageTower, TextTower
 from reidtune.backbone.walk import Walk
 from reidtune.tuning.component import Component
 from reidtune.tuning.tuner import Tuner

@@ -1,8 +1,5 @@
 """Every method × every check of the contract, on a backbone of two blocks."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -11,9 +8,7 @@ from reidtune.delta import read_tensors, write_delta
 from reidtune.errors import DeltaError
 from reidtune.methods.registry import METHOD_SUMMARIES, find_method, method_names
 from reidtune.tuning.tuner import Tuner
-
-sys.path.insert(0, str(Path(__file__).parent))
-from matrix import IDS, ROWS, TRAINED, TRAINED_IDS  # noqa: E402
+from tests.methods.matrix import IDS, ROWS, TRAINED, TRAINED_IDS
 
 
 def make(row, backbone, seed=1):

@@ -1,0 +1,31 @@
+import torch
+
+from reidtune.methods.registry import find_method
+from reidtune.training.memory import saved_bytes
+
+
+def test_counts_distinct_storages_and_leaves_parameters_out():
+    weight = torch.randn(4, 4, requires_grad=True)
+    x = torch.randn(8, 4)
+    assert saved_bytes(lambda: x @ weight, [weight]) == x.numel() * 4
+    assert saved_bytes(lambda: (x @ weight) + (x @ weight), [weight]) == x.numel() * 4  # x counts once
+    y = torch.randn(8, 4, requires_grad=True)
+    assert saved_bytes(lambda: y.exp().exp(), []) == 2 * y.numel() * 4  # both results are kept
+
+
+def test_nothing_is_kept_without_a_trainable_tensor():
+    x, weight = torch.randn(8, 4), torch.randn(4, 4)
+    assert saved_bytes(lambda: (x @ weight).relu()) == 0
+
+
+def test_methods_keep_what_their_depth_demands(small_backbone):
+    images = torch.randn(2, 3, 32, 16)
+    kept = {}
+    for name in ("zero-shot", "vpt", "lora", "full"):
+        page = find_method(name)
+        tuner = page(page.Settings()).tuner(small_backbone)
+        held = [*tuner.parameters(), *small_backbone.model.parameters()]
+        kept[name] = saved_bytes(lambda tuner=tuner: small_backbone.image(images, tuner), held)
+    assert kept["zero-shot"] == 0
+    assert 0 < kept["lora"] < kept["full"]
+    assert kept["vpt"] > 0
