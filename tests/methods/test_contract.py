@@ -158,3 +158,11 @@ def test_parameter_count_on_vit_b_16(name, vit_b_16):
 def test_parameter_counts_of_other_settings_on_vit_b_16(name, settings, count, vit_b_16):
     page = find_method(name)
     assert page(page.Settings(**settings)).tuner(vit_b_16).parameter_count() == count
+
+
+def test_the_default_delta_of_vit_b_16_is_1_2_megabytes(vit_b_16, tmp_path, header_for):
+    page = find_method("lora")
+    method = page(page.Settings())
+    path = tmp_path / "delta.safetensors"
+    write_delta(path, method.tuner(vit_b_16).tensors(), header_for(method, vit_b_16))
+    assert 1.18e6 <= path.stat().st_size <= 1.25e6  # 294,912 fp32 values, 302 names and hashes of the backbone
