@@ -8,15 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from reidtune.config import parse_image_size
-from reidtune.data import check_files, open_dataset, require_split
+from reidtune.data import Dataset, check_files, open_dataset, require_split
 from reidtune.delta import find_delta
 from reidtune.devices import choose_device
 from reidtune.errors import ReidtuneError, SettingsError
 from reidtune.model import default_backbone, load
-from reidtune.retrieval.scoring import rank_records
+from reidtune.report.pictures import RankedRow, ranked_sheet, save_picture
+from reidtune.retrieval.rank import RankResult
+from reidtune.retrieval.scoring import best_matches, embed_both, rank_features
 
 RESULT_FILE = "evaluate.json"
+SHEET_ROWS, SHEET_RESULTS = 6, 10
 
 
 def evaluate_dataset(
@@ -34,10 +39,11 @@ def evaluate_dataset(
     device: str = "auto",
     say: Callable[[str], None] = lambda sentence: None,
     progress: Callable[[int, int], None] | None = None,
+    sheet: Path | None = None,
 ) -> dict[str, Any]:
     """The object that ``evaluate --json`` prints; metrics are fractions 0–1.
 
-    ``progress`` is told (images done, images in all).
+    ``progress`` is told (images done, images in all); ``sheet`` is a picture file for :func:`draw_sheet`.
 
     Raises:
         DataError: the data is missing or bad, or no query can be scored.
@@ -70,16 +76,18 @@ def evaluate_dataset(
         if progress is not None:
             progress(done, images)
 
-    result = rank_records(
+    features = embed_both(
         model.encode_images,
         model.backbone.preprocess,
         dataset.query,
         dataset.gallery,
-        dataset.protocol,
         batch_size=batch_size,
         workers=workers,
         progress=count,
     )
+    result = rank_features(*features, dataset.query, dataset.gallery, dataset.protocol)
+    if sheet is not None:
+        draw_sheet(result, features, dataset, sheet)
     own = model.backbone.describe()
     header = model.header
     return {
@@ -102,6 +110,25 @@ def evaluate_dataset(
         if header is None or path is None
         else {"path": str(path), "method": header.method, "digest": header.digest, "parameters": header.parameters},
     }
+
+
+def draw_sheet(result: RankResult, features: tuple[Tensor, Tensor], dataset: Dataset, path: Path) -> None:
+    """A picture of ranked lists: queries from the worst to the best average precision, evenly apart, their first
+    results framed green (right) or red (wrong).
+
+    Raises:
+        ReidtuneError: it cannot be written.
+    """
+    precision = result.average_precision.nan_to_num(2.0)  # skipped queries last, where they are not drawn
+    order = precision.argsort(stable=True).tolist()[: result.queries - len(result.skipped_queries)]
+    count = min(SHEET_ROWS, len(order))
+    chosen = [order[round(place * (len(order) - 1) / max(1, count - 1))] for place in range(count)]
+    rows = []
+    for index in chosen:
+        best = best_matches(*features, dataset.query, dataset.gallery, dataset.protocol, index, SHEET_RESULTS)
+        label = f"AP {100 * precision[index]:.1f}"
+        rows.append(RankedRow(dataset.query[index], best, label))
+    save_picture(ranked_sheet(rows), path)
 
 
 def write_result(result: dict[str, Any], path: Path) -> None:

@@ -11,7 +11,8 @@ from reidtune.cli.console import clean, print_json, stderr, stdout
 
 EXAMPLES = (
     "reidtune evaluate demo",
-    "reidtune evaluate demo --delta runs/lora-demo",
+    "reidtune evaluate demo --delta none --delta runs/lora-demo",
+    "reidtune evaluate demo --delta runs/lora-demo --sheet lists.png",
     "reidtune evaluate /data/Market-1501 --delta market.safetensors --json",
     "reidtune evaluate /data/Market-1501 --backbone ViT-B-16 --pretrained openai --image-size 256x128",
 )
@@ -20,7 +21,7 @@ EXAMPLES = (
 def evaluate(
     data: Annotated[str, typer.Argument(help="A folder, a CSV or JSONL table, or demo.", metavar="DATA")],
     delta: Annotated[
-        list[Path] | None, typer.Option(help="Delta file or run folder; repeatable. None: the backbone alone.")
+        list[Path] | None, typer.Option(help="Delta file or run folder, or none: the backbone alone; repeatable.")
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="open_clip name, tiny, or local-dir:FOLDER.")] = None,
     pretrained: Annotated[str | None, typer.Option(help="Tag or weights file; none: seeded random.")] = None,
@@ -32,6 +33,7 @@ def evaluate(
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps.")] = "auto",
     output: Annotated[Path | None, typer.Option(help="Write the JSON here as well.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Draw ranked lists to this PNG.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")] = False,
 ) -> None:
@@ -39,7 +41,7 @@ def evaluate(
 
     With a delta, its own backbone and preprocessing are used, and the result is kept beside the delta.
     """
-    from reidtune.errors import ReidtuneError
+    from reidtune.errors import ReidtuneError, SettingsError
     from reidtune.evaluation import evaluate_dataset, result_beside, write_result
     from reidtune.report.progress import counting
     from reidtune.report.tables import metrics_table
@@ -53,7 +55,9 @@ def evaluate(
             notes.print(clean(sentence), soft_wrap=True)
         said.add(sentence)
 
-    paths: list[Path | None] = [*delta] if delta else [None]
+    paths = [None if str(path) == "none" else path for path in delta or [Path("none")]]
+    if sheet is not None and len(paths) > 1:
+        raise SettingsError("--sheet draws the lists of one delta.", "Give one --delta.")
     for path in paths:
         with counting(notes, "Images") as count:
             result = evaluate_dataset(
@@ -70,6 +74,7 @@ def evaluate(
                 device=device,
                 say=say,
                 progress=count,
+                sheet=sheet,
             )
         results.append(result)
         if path is not None:

@@ -100,10 +100,10 @@ def training_summary(result: dict[str, Any]) -> Table:
 def format_bytes(count: float) -> str:
     """``1.2 MB``: powers of ten, one decimal below 100."""
     for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
         count /= 1000
-    return f"{count:.1f} GB"
+    return f"{count:,.1f} GB" if count < 99.95 else f"{count:,.0f} GB"
 
 
 def _pairs(rows: Sequence[tuple[str, str]]) -> Table:

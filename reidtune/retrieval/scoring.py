@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from reidtune.backbone.preprocess import Preprocess
 from reidtune.data.record import Record, cameras
 from reidtune.retrieval.embed import embed_records
-from reidtune.retrieval.protocol import LEAVE_ONE_OUT
-from reidtune.retrieval.rank import RankResult, rank
+from reidtune.retrieval.protocol import LEAVE_ONE_OUT, ignored
+from reidtune.retrieval.rank import JUNK, RankResult, rank
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -33,21 +34,80 @@ def rank_records(
         DataError: an image cannot be read, or no query can be scored under this protocol.
         SettingsError: the protocol needs cameras that the records do not have.
     """
+    features = embed_both(
+        encode, preprocess, query, gallery, batch_size=batch_size, workers=workers, progress=progress
+    )
+    return rank_features(*features, query, gallery, protocol)
+
+
+def embed_both(
+    encode: Encode,
+    preprocess: Preprocess,
+    query: Sequence[Record],
+    gallery: Sequence[Record],
+    *,
+    batch_size: int = 64,
+    workers: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Features of query [Q, D] and gallery [G, D], L2-normalised; a record in both is embedded once."""
     unique = {id(record): record for record in (*query, *gallery)}
     places = {key: place for place, key in enumerate(unique)}
     features = embed_records(
         encode, list(unique.values()), preprocess, batch_size=batch_size, workers=workers, progress=progress
     )
-    key = "scene" if protocol == "cross-scene" else "camera"
+    one, other = ([places[id(record)] for record in records] for records in (query, gallery))
+    return features[one], features[other]
+
+
+def rank_features(
+    query_features: Tensor,
+    gallery_features: Tensor,
+    query: Sequence[Record],
+    gallery: Sequence[Record],
+    protocol: str,
+) -> RankResult:
+    """:func:`reidtune.retrieval.rank.rank` with identities and cameras (or scenes) of the records."""
     return rank(
-        features[[places[id(record)] for record in query]],
-        features[[places[id(record)] for record in gallery]],
+        query_features,
+        gallery_features,
         query_ids=[record.identity for record in query],
         gallery_ids=[record.identity for record in gallery],
-        query_cameras=_places(query, key),
-        gallery_cameras=_places(gallery, key),
+        query_cameras=_places(query, protocol),
+        gallery_cameras=_places(gallery, protocol),
         protocol=protocol,
     )
+
+
+def best_matches(
+    query_features: Tensor,
+    gallery_features: Tensor,
+    query: Sequence[Record],
+    gallery: Sequence[Record],
+    protocol: str,
+    row: int,
+    count: int,
+) -> list[Record]:
+    """The first ``count`` gallery records for query ``row``, ignored and junk ones left out, ties in gallery order.
+
+    Features are L2-normalised, [Q, D] and [G, D].
+    """
+    this, rows = slice(row, row + 1), torch.arange(len(query))
+    places = [_places(records, protocol) for records in (query, gallery)]
+    dropped = ignored(
+        protocol,
+        torch.tensor([query[row].identity]),
+        torch.tensor([record.identity for record in gallery]),
+        None if places[0] is None else torch.tensor(places[0][this]),
+        None if places[1] is None else torch.tensor(places[1]),
+        rows[this],
+        torch.arange(len(gallery)),
+    )
+    out = torch.tensor([[record.identity == JUNK for record in gallery]])
+    if dropped is not None:
+        out |= dropped
+    order = (query_features[this] @ gallery_features.T)[0].sort(descending=True, stable=True).indices
+    return [gallery[index] for index in order.tolist() if not out[0, index]][:count]
 
 
 def validation_protocol(records: Sequence[Record], protocol: str) -> str:
@@ -73,6 +133,8 @@ def validate(
     }
 
 
-def _places(records: Sequence[Record], key: str) -> list[int] | None:
+def _places(records: Sequence[Record], protocol: str) -> list[int] | None:
+    """Scenes for ``cross-scene``, else cameras; ``None`` where one is unknown."""
+    key = "scene" if protocol == "cross-scene" else "camera"
     values = [getattr(record, key) for record in records]
     return None if any(value is None for value in values) else values

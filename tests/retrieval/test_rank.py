@@ -91,25 +91,22 @@ def test_equals_brute_force_with_ties_junk_and_distractors(protocol, seed):
         similarity="euclidean",
         tile=chance.randint(1, 20),
     )
-    check_equal(
-        result, brute_force(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, protocol)
-    )
+    check_equal(result, brute_force(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, protocol))
     assert result.queries == len(query)
     assert result.ignored == gallery_ids.count(-1)
     assert result.gallery == len(gallery) - result.ignored
 
 
 def test_a_ranking_by_hand():
-    # From 0, the gallery comes as 7 (id 1), 1, 2 (id 1), 3, 4, 5 (id 1): hits at 1, 3 and 6.
     result = rank(
         on_a_line([0.0]),
-        on_a_line([7.0, 3.0, 1.0, 2.5, 4.0, 5.0]) - 0.5,
+        on_a_line([6.0, 3.0, 1.0, 2.0, 4.0, 5.0]),
         query_ids=[1],
         gallery_ids=[1, 2, 1, 1, 2, 2],
         protocol="all",
         similarity="euclidean",
     )
-    # distances .5 (1), 2 (1), 2.5 (2), 3.5 (2), 4.5 (2), 6.5 (1): hits at 1, 2 and 6
+    # By distance the identities are 1 1 2 2 2 1: hits at 1, 2 and 6.
     assert result.average_precision.tolist() == [pytest.approx((1 / 1 + 2 / 2 + 3 / 6) / 3)]
     assert result.mean_inverse_negative_penalty == pytest.approx(3 / 6)
     assert result.first_hit.tolist() == [1]
@@ -265,11 +262,14 @@ def test_tensors_arrays_and_lists_are_taken_and_left_alone(recwarn, capsys):
     arrays = {name: values.numpy().astype(np.float64) for name, values in labels.items()}
     assert rank(query.numpy(), gallery, **arrays).metrics() == expected
     half = rank(query.bfloat16(), gallery.bfloat16(), **labels)
-    assert half.metrics() == pytest.approx(rank(query.bfloat16().float(), gallery.bfloat16().float(), **labels).metrics())
+    assert half.metrics() == pytest.approx(
+        rank(query.bfloat16().float(), gallery.bfloat16().float(), **labels).metrics()
+    )
     assert not recwarn.list
     assert capsys.readouterr() == ("", "")
 
 
+QUERY, GALLERY = torch.zeros(2, 4), torch.zeros(3, 4)
 GOOD = {"query_ids": [1, 2], "gallery_ids": [1, 2, 3], "protocol": "all"}
 
 
@@ -281,21 +281,31 @@ GOOD = {"query_ids": [1, 2], "gallery_ids": [1, 2, 3], "protocol": "all"}
         (torch.zeros(2, 4), torch.zeros(0, 4), {}, ["gallery", "[N, D]"]),
         (torch.zeros(2, 0), torch.zeros(3, 0), {}, ["[N, D]"]),
         ([[1.0, 2.0], [1.0]], torch.zeros(3, 2), {}, ["query features are no array"]),
-        (torch.zeros(2, 4), torch.zeros(3, 4), {"query_ids": [1]}, ["query_ids", "[2]", "[1]"]),
-        (torch.zeros(2, 4), torch.zeros(3, 4), {"gallery_ids": [[1], [2], [3]]}, ["gallery_ids", "[3, 1]"]),
-        (torch.zeros(2, 4), torch.zeros(3, 4), {"query_ids": ["a", "b"]}, ["query_ids must be numbers", "integer"]),
-        (torch.zeros(2, 4), torch.zeros(3, 4), {"query_ids": [1, None]}, ["query_ids must be numbers"]),
-        (torch.zeros(2, 4), torch.zeros(3, 4), {"query_ids": [1.0, 2.5]}, ["query_ids must be integers", "row 1 is 2.5"]),
-        (torch.zeros(2, 4), torch.zeros(3, 4), {"protocol": "cross-camrea"}, ['Did you mean "cross-camera"']),
-        (torch.zeros(2, 4), torch.zeros(3, 4), {"similarity": "dot"}, ['"dot"', "cosine, euclidean"]),
-        (torch.zeros(2, 4), torch.zeros(3, 4), {"protocol": "cross-camera"}, ["cameras", "--protocol all", "leave-one"]),
+        (QUERY, GALLERY, {"query_ids": [1]}, ["query_ids", "[2]", "[1]"]),
+        (QUERY, GALLERY, {"gallery_ids": [[1], [2], [3]]}, ["gallery_ids", "[3, 1]"]),
+        (QUERY, GALLERY, {"query_ids": ["a", "b"]}, ["query_ids must be numbers", "integer each"]),
+        (QUERY, GALLERY, {"query_ids": [1, None]}, ["query_ids must be numbers"]),
         (
-            torch.zeros(2, 4),
-            torch.zeros(3, 4),
+            QUERY,
+            GALLERY,
+            {"query_ids": [1.0, 2.5]},
+            ["query_ids must be integers", "row 1 is 2.5"],
+        ),
+        (QUERY, GALLERY, {"protocol": "cross-camrea"}, ['Did you mean "cross-camera"']),
+        (QUERY, GALLERY, {"similarity": "dot"}, ['"dot"', "cosine, euclidean"]),
+        (
+            QUERY,
+            GALLERY,
+            {"protocol": "cross-camera"},
+            ["cameras", "--protocol all", "leave-one"],
+        ),
+        (
+            QUERY,
+            GALLERY,
             {"protocol": "cross-scene", "query_cameras": [1, 1]},
             ["cross-scene", "--protocol all"],
         ),
-        (torch.zeros(2, 4), torch.zeros(3, 4), {"protocol": "leave-one-out"}, ["2 queries", "3 gallery", "all"]),
+        (QUERY, GALLERY, {"protocol": "leave-one-out"}, ["2 queries", "3 gallery", "all"]),
     ],
 )
 def test_wrong_inputs_are_refused_with_their_values(query, gallery, change, words):

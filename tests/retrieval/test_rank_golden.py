@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +14,6 @@ from reidtune.retrieval.rank import rank
 
 @pytest.fixture(scope="module")
 def reference():
-    from pathlib import Path
-
     folder = Path(__file__).parents[1] / "golden"
     return load_file(folder / "evaluation.safetensors"), json.loads((folder / "evaluation.json").read_text())["results"]
 

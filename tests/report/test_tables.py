@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from reidtune.report.tables import format_bytes, metrics_table, obtained, plan_table, training_summary
+
+
+def result(**changes):
+    """What ``evaluate --json`` prints."""
+    return {
+        "schema": 1,
+        "task": "image",
+        "layout": "market1501",
+        "protocol": "cross-camera",
+        "tie_rule": "stable: equal scores keep gallery order",
+        "metrics": {"rank-1": 0.95432, "rank-5": 1.0, "rank-10": 1.0, "rank-20": 1.0, "mAP": 0.8877, "mINP": 0.0499},
+        "queries": {"total": 3368, "skipped": 0},
+        "gallery": {"total": 15913, "ignored": 0},
+        "backbone": {"name": "ViT-B-16", "pretrained": "openai", "fingerprint": "f"},
+        "delta": {"path": "runs/harbour/delta.safetensors", "method": "lora", "digest": "d"},
+        **changes,
+    }
+
+
+def render(table, width=80):
+    out = io.StringIO()
+    Console(file=out, width=width).print(table)
+    lines = out.getvalue().splitlines()
+    assert all(len(line) <= width for line in lines)
+    return lines
+
+
+def words(lines):
+    return " ".join(" ".join(lines).split())
+
+
+def test_metrics_are_percent_with_one_decimal():
+    lines = render(metrics_table([result()]))
+    heading = next(line for line in lines if "rank-1" in line)
+    row = next(line for line in lines if "harbour" in line)
+    assert heading.split() == ["delta", "backbone", "rank-1", "rank-5", "rank-10", "mAP", "mINP"]
+    assert row.split() == ["lora", "(harbour)", "ViT-B-16", "openai", "95.4", "100.0", "100.0", "88.8", "5.0"]
+
+
+def test_numbers_stay_whole_on_a_narrow_terminal():
+    other = result(delta={"path": "a-rather-long-name-of-a-file.safetensors", "method": "prompt-decoupling"})
+    text = words(render(metrics_table([result(), other]), width=50))
+    assert text.count("95.4 100.0 100.0 88.8 5.0") == 2
+
+
+def test_every_table_says_how_its_numbers_were_obtained():
+    changed = result(queries={"total": 3368, "skipped": 12}, gallery={"total": 15913, "ignored": 3819})
+    text = words(render(metrics_table([changed])))
+    assert "market1501, cross-camera: 3,368 queries, 15,913 gallery images" in text
+    assert "3,819 junk images left out" in text
+    assert "12 queries skipped for want of a positive" in text
+    assert "Ties are stable: equal scores keep gallery order." in text
+    plain = words(render(metrics_table([result()])))
+    assert "junk" not in plain
+    assert "skipped" not in plain
+
+
+def test_skipped_queries_are_named():
+    one = obtained(result(queries={"total": 9, "skipped": 1}, skipped_examples=["a.jpg"]))
+    assert "1 query skipped for want of a positive (a.jpg)." in one
+    many = obtained(result(queries={"total": 9, "skipped": 5}, skipped_examples=["a.jpg", "b.jpg", "c.jpg"]))
+    assert "5 queries skipped for want of a positive (a.jpg, b.jpg, c.jpg, …)." in many
+
+
+def test_several_deltas_share_one_sentence_and_another_protocol_gets_its_own():
+    zero_shot = result(delta=None)
+    text = words(render(metrics_table([zero_shot, result()])))
+    assert "none (zero-shot)" in text
+    assert text.count("Ties are") == 1
+    text = words(render(metrics_table([zero_shot, result(protocol="all")])))
+    assert text.count("Ties are") == 2
+
+
+def test_names_are_not_markup():
+    tricky = result(delta={"path": "[red]run.safetensors", "method": "lora"}, layout="[bold]table")
+    text = words(render(metrics_table([tricky]), width=120))
+    assert "[red]run.safetensors" in text
+    assert "[bold]table" in text
+
+
+def test_plan_says_what_would_be_trained():
+    plan = {
+        "data": {
+            "training": {"images": 11000, "identities": 640},
+            "validation": {"images": 1936, "identities": 111, "protocol": "cross-camera"},
+        },
+        "memory": {"activation_bytes_per_image": 43_000_000, "activation_bytes_per_batch": 2_752_000_000},
+        "steps": {"total": 10300, "per_epoch": 171},
+        "parameters": {"trainable": 294_912, "backbone": 86_192_640},
+        "bytes": 1_181_000,
+    }
+    text = words(render(plan_table(plan)))
+    for part in ("11,000 images of 640 identities", "1,936 images of 111 other", "1.2 MB"):
+        assert part in text
+    for part in ("10,300 (171 an epoch)", "294,912 parameters, 0.34 %", "43.0 MB an image, 2.8 GB a batch"):
+        assert part in text
+    plan["data"]["validation"] = {"images": 0, "identities": 0, "protocol": "cross-camera"}
+    assert "validate on nothing" in words(render(plan_table(plan)))
+
+
+def test_training_summary_gives_the_gain():
+    summary = {
+        "delta": "run/delta.safetensors",
+        "bytes": 1_181_000,
+        "parameters": {"trainable": 294_912, "backbone": 86_192_640},
+        "seconds": 1234.4,
+        "metrics": {"rank-1": 0.9, "mAP": 0.8001, "epoch": 7, "protocol": "cross-camera"},
+        "start": {"validation mAP": 0.25},
+    }
+    text = words(render(training_summary(summary)))
+    assert "run/delta.safetensors (1.2 MB)" in text
+    assert "294,912 parameters in 1,234 s" in text
+    assert "rank-1 90.0, mAP 80.0 (epoch 7, cross-camera, mAP 25.0 before)" in text
+    assert "validation" not in words(render(training_summary({**summary, "metrics": {}})))
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (123_456, "123 kB"),
+        (99_960, "100 kB"),
+        (999_700, "1.0 MB"),
+        (1_181_000, "1.2 MB"),
+        (7_340_000_000, "7.3 GB"),
+        (12_345_000_000_000, "12,345 GB"),
+    ],
+)
+def test_bytes_in_powers_of_ten(count, text):
+    assert format_bytes(count) == text
+
+
+def test_importing_the_tables_loads_neither_rich_nor_torch():
+    code = "import sys, reidtune.report.tables; sys.exit(bool({'rich', 'torch', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
