@@ -18,8 +18,7 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float | None = 
     """Mean over anchors of max(0, d⁺ − d⁻ + margin), or of log(1 + exp(d⁺ − d⁻)) for ``margin=None`` (soft margin).
 
     d⁺ is the farthest feature of the anchor's label (itself included), d⁻ the nearest of another, by masks for each
-    anchor: identities may have unequal numbers of images. Anchors without a negative are left out; without any anchor
-    left the loss is 0.
+    anchor: identities may have unequal numbers of images. A batch of one identity has no negatives; its loss is 0.
 
     Args:
         features: [B, D], not normalised.
@@ -30,8 +29,7 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float | None = 
     # max and min, unlike amax and amin, give the whole gradient to the first of equal distances, as the public code
     positive = distances.masked_fill(~same, float("-inf")).max(1).values
     negative = distances.masked_fill(same, float("inf")).min(1).values
-    usable = (~same).any(1)
-    if not usable.any():
+    if same.all():
         return features.sum() * 0
-    gap = positive[usable] - negative[usable]
+    gap = positive - negative
     return F.softplus(gap).mean() if margin is None else F.relu(gap + margin).mean()

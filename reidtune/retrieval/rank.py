@@ -17,6 +17,7 @@ from reidtune.retrieval.protocol import ALL, LEAVE_ONE_OUT, check_protocol, igno
 TIE_RULE = "stable: equal scores keep gallery order"
 JUNK = -1
 SIMILARITIES = ("cosine", "euclidean")
+_TILE_ENTRIES = 2**23  # scores at a time; sorting them takes some 50 bytes each, so about 400 MB
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ def rank(
         protocol: a name of :data:`reidtune.retrieval.protocol.PROTOCOLS`.
         similarity: ``cosine`` normalises the features (a zero vector is at right angles to everything);
             ``euclidean`` takes the squared distance of them as they are.
-        tile: queries at a time; memory is about ``tile × G`` scores. Results do not depend on it beyond the last bits
-            of fp32 products.
+        tile: most queries at a time, fewer where the gallery is very large: memory is some 50 bytes × tile × G. Results
+            do not depend on it beyond the last bits of fp32 products.
 
     Products are fp32, also under autocast. Ties are broken by gallery order (stable). Average precision is the mean
     over positives of (positives so far) / rank, ranks counted after ignored items are taken out, in float64.
@@ -140,8 +141,9 @@ def rank(
     precision = torch.full((len(queries),), torch.nan, dtype=torch.float64)
     penalty = precision.clone()
     first = torch.zeros(len(queries), dtype=torch.int64)
-    for start in range(0, len(queries), max(1, tile)):
-        part = slice(start, start + max(1, tile))
+    step = max(1, min(tile, _TILE_ENTRIES // max(1, len(items))))
+    for start in range(0, len(queries), step):
+        part = slice(start, start + step)
         scores = _scores(queries[part], items, lengths)
         drop = ignored(
             protocol, ids[part], item_ids, None if places is None else places[part], item_places, rows[part], item_rows

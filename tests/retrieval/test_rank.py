@@ -213,6 +213,10 @@ def test_the_tile_bounds_the_scores_and_does_not_change_the_result(tile, monkeyp
     assert torch.equal(whole.first_hit, tiled.first_hit)
     assert max(rows) <= tile
     assert sum(rows) == len(query)
+    rows.clear()
+    monkeypatch.setattr(module, "_TILE_ENTRIES", 5 * len(gallery))
+    assert rank(query, gallery, **labels, tile=tile).metrics() == pytest.approx(whole.metrics(), abs=1e-12)
+    assert max(rows) * whole.gallery <= 5 * len(gallery)
 
 
 def test_cosine_is_blind_to_lengths_and_euclidean_is_not():
