@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=8000)
     parser.add_argument("--shots", type=int, default=4)
     parser.add_argument("--batch-size", type=int, default=96)
-    parser.add_argument("--minutes", type=float, default=28.0, help="of training; the schedule follows the clock")
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cache", type=Path, help="keep the rendered training images in this .npz file")
@@ -133,13 +133,12 @@ def main() -> None:
     if options.cache and options.cache.exists():
         stored = np.load(options.cache)
         images, tokens, person = stored["images"], stored["tokens"], stored["person"]
+        print(f"{len(images)} images of {options.people} people, rendered by an earlier run", flush=True)
     else:
         images, tokens, person = render(options.people, options.shots)
+        print(f"{len(images)} images of {options.people} people in {time.perf_counter() - begin:.0f} s", flush=True)
         if options.cache:
             np.savez(options.cache, images=images, tokens=tokens, person=person)
-    print(
-        f"{len(images)} images of {options.people} people rendered in {time.perf_counter() - begin:.0f} s", flush=True
-    )
     everything = torch.from_numpy(tokens).long()
     touched = torch.unique(torch.cat([everything.flatten(), torch.tensor([0])]))
 
@@ -171,14 +170,14 @@ def main() -> None:
     groups = [{"params": decay, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.98))
     generator = torch.Generator().manual_seed(0)
-    start, step, running, next_report = time.perf_counter(), 0, 0.0, 60.0
+    start, step, running = time.perf_counter(), 0, 0.0
     batches: list[tuple[Tensor, Tensor]] = []
     lengths = everything.argmax(dim=2)
-    while (elapsed := time.perf_counter() - start) < options.minutes * 60:
+    while step < options.steps:
         if not batches:
             batches = plan(training, lengths, options.batch_size, generator)
         batch, which = batches.pop()
-        share = elapsed / (options.minutes * 60)
+        share = step / options.steps
         rate = options.lr * min(1.0, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * share)) + 1e-6
         masked = [amount for since, amount in MASKED if share >= since][-1]
         model.visual.patch_dropout = PatchDropout(masked) if masked else torch.nn.Identity()
@@ -197,9 +196,9 @@ def main() -> None:
         with torch.no_grad():
             model.logit_scale.clamp_(0, math.log(100))
         step, running = step + 1, 0.95 * running + 0.05 * loss.item() if step else loss.item()
-        if elapsed > next_report:
-            next_report += 60
+        if step % 100 == 0:
             checkpoint()
+            elapsed = time.perf_counter() - start
             print(
                 f"{elapsed / 60:5.1f} min  step {step:5d}  epoch {step * options.batch_size / len(training):5.2f}"
                 f"  loss {running:.3f}  scale {model.logit_scale.exp().item():.1f}",

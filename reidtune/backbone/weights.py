@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
+import urllib.request
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import open_clip
 import torch
@@ -53,13 +58,41 @@ def locate(architecture: Architecture, pretrained: str) -> Path | None:
             f"Known tags: {', '.join(tags) or 'none'}; or give a file, or {NONE} for seeded random weights.",
         )
     try:
-        return Path(open_clip.download_pretrained(entry))
+        with _quiet_hub():
+            return Path(open_clip.download_pretrained(entry))
     except Exception as error:
         raise ReidtuneError(
             f"The weights {architecture.name}/{pretrained} could not be downloaded ({type(error).__name__}).",
             "Without a connection use --backbone tiny (embedded, for demos), or give the weights with "
             "--pretrained FILE.",
         ) from error
+
+
+@contextlib.contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Within, the hub's client does not report retries; without a network it looks into its cache and gives up at
+    once, where it would try for most of a minute."""
+    from huggingface_hub import constants, logging
+
+    before, verbosity = constants.HF_HUB_OFFLINE, logging.get_verbosity()
+    logging.set_verbosity_error()
+    constants.HF_HUB_OFFLINE = before or not _reachable(urlsplit(constants.ENDPOINT).hostname or "")
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+        logging.set_verbosity(verbosity)
+
+
+def _reachable(host: str) -> bool:
+    """Whether the host has an address; behind a proxy that is the proxy's business."""
+    if urllib.request.getproxies():
+        return True
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        return False
+    return True
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

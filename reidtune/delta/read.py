@@ -133,6 +133,9 @@ def check_backbone(header: DeltaHeader, fingerprint: dict[str, Any]) -> None:
     load_it = f"Load the backbone it was trained on: --backbone {name}"
     if pretrained:
         load_it += f" --pretrained {pretrained} (a tag, or your copy of that file)"
+    if pretrained == "embedded":
+        made_by = header.versions.get("reidtune", "another version")
+        load_it = f"The embedded backbone may change with reidtune; this delta needs that of {made_by}"
 
     differing = _differing(wanted["tensors"], found["tensors"])
     if differing:

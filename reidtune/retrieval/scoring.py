@@ -34,9 +34,7 @@ def rank_records(
         DataError: an image cannot be read, or no query can be scored under this protocol.
         SettingsError: the protocol needs cameras that the records do not have.
     """
-    features = embed_both(
-        encode, preprocess, query, gallery, batch_size=batch_size, workers=workers, progress=progress
-    )
+    features = embed_both(encode, preprocess, query, gallery, batch_size=batch_size, workers=workers, progress=progress)
     return rank_features(*features, query, gallery, protocol)
 
 

@@ -37,7 +37,12 @@ def test_stages_share_the_steps_and_have_their_own_schedule():
     stages = (Stage("prompts", share=1.0), Stage("backbone", share=3.0))
     plan = plan_steps(stages, 4, config)
     assert (plan.steps, plan.ends) == (40, (10, 40))
-    assert [plan.stages[plan.stage_index(step)].name for step in (0, 9, 10, 39)] == ["prompts", "prompts", "backbone", "backbone"]
+    assert [plan.stages[plan.stage_index(step)].name for step in (0, 9, 10, 39)] == [
+        "prompts",
+        "prompts",
+        "backbone",
+        "backbone",
+    ]
     assert plan.factor(4, config) == 1.0
     assert plan.factor(10, config) == config.optimiser.warmup_factor  # the second stage warms up again
     assert plan_steps(stages, 4, RunConfig.model_validate({"training": {"steps": 8}})).ends == (2, 8)
