@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.table import Table
 
 METRICS = ("rank-1", "rank-5", "rank-10", "mAP", "mINP")
+NAME_WIDTH = 12  # least columns for a name in a table of metrics
+DELTA_FILES = ("delta.safetensors", "best.safetensors")
 
 
 def metrics_table(results: Sequence[dict[str, Any]]) -> RenderableType:
-    """A row for each ``evaluate --json`` object, in percent, and below it how the numbers were obtained."""
+    """A row for each ``evaluate --json`` object, in percent, and below it how the numbers were obtained.
+
+    Where results were obtained differently, a number in brackets leads from a row to its sentence. A backbone that all
+    rows share stands below, too. Names that do not fit are folded, never cut; a terminal too narrow for a table gets the
+    numbers of a row below its name.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for heading in ("delta", "backbone"):
-        table.add_column(heading, overflow="fold", min_width=5)
-    for heading in METRICS:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for result in results:
-        delta = result["delta"]
-        name = "none (zero-shot)" if delta is None else f"{delta['method']} ({_short(delta['path'])})"
-        backbone = result["backbone"]
-        numbers = [f"{100 * result['metrics'][metric]:.1f}" for metric in METRICS]
-        table.add_row(escape(name), escape(f"{backbone['name']} {backbone['pretrained']}"), *numbers)
     sentences = list(dict.fromkeys(obtained(result) for result in results))
-    return Group(table, *(escape(sentence) for sentence in sentences))
+    backbones = [_backbone(result["backbone"]) for result in results]
+    shared = len(set(backbones)) == 1
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    for heading in ("delta",) if shared else ("delta", "backbone"):
+        table.add_column(heading, overflow="fold", min_width=NAME_WIDTH)
+    for heading in METRICS:
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+    stack: list[Text] = []
+    for result, name, backbone in zip(results, _names(results), backbones, strict=True):
+        mark = f" [{sentences.index(obtained(result)) + 1}]" if len(sentences) > 1 else ""
+        names = [name + mark] if shared else [name + mark, backbone]
+        numbers = [f"{100 * result['metrics'][metric]:.1f}" for metric in METRICS]
+        texts = [Text(visible(word), overflow="fold") for word in names]
+        table.add_row(*texts, *numbers)
+        pairs = ", ".join(f"{metric} {number}" for metric, number in zip(METRICS, numbers, strict=True))
+        stack += [*texts, Text(pairs)]
+    below = [f"[{number}] {sentence}" for number, sentence in enumerate(sentences, 1)]
+    below = below if len(sentences) > 1 else sentences
+    if shared and backbones:
+        below = [f"Backbone: {backbones[0]}.", *below]
+    return Group(_Fitting(table, Group(*stack)), "", *(Text(visible(line), overflow="fold") for line in below))
 
 
 def obtained(result: dict[str, Any]) -> str:
@@ -106,19 +123,58 @@ def format_bytes(count: float) -> str:
     return f"{count:,.1f} GB" if count < 99.95 else f"{count:,.0f} GB"
 
 
+def visible(text: str) -> str:
+    """``text`` with what a terminal would act on or could not show (control characters, bytes of a foreign file name)
+    written as escapes."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text
+    )
+
+
+class _Fitting:
+    """A table where it fits, else something narrower; Rich alone would cut columns off."""
+
+    def __init__(self, table: Table, narrow: RenderableType) -> None:
+        self.table, self.narrow = table, narrow
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.measure import Measurement
+
+        needed = Measurement.get(console, options.update(width=1000), self.table).minimum
+        yield self.table if needed <= options.max_width else self.narrow
+
+
 def _pairs(rows: Sequence[tuple[str, str]]) -> Table:
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, min_width=max(len(name) for name, _ in rows))
+    table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(f"[bold]{name}[/]", escape(value))
+        table.add_row(Text(name, "bold"), Text(visible(value)))
     return table
 
 
-def _short(path: str) -> str:
+def _names(results: Sequence[dict[str, Any]]) -> list[str]:
+    """``method (run folder or file)`` of each result; whole paths where names alone would be confused."""
+    deltas = [result["delta"] for result in results]
+    paths = {Path(delta["path"]) for delta in deltas if delta is not None}
+    short = Counter(_short(path) for path in paths)
+    names = []
+    for delta in deltas:
+        if delta is None:
+            names.append("none (zero-shot)")
+            continue
+        path = Path(delta["path"])
+        names.append(f"{delta['method']} ({path if short[_short(path)] > 1 else _short(path)})")
+    return names
+
+
+def _backbone(backbone: dict[str, Any]) -> str:
+    return f"{backbone['name']} {Path(backbone['pretrained']).name}"
+
+
+def _short(file: Path) -> str:
     """The run folder's or the file's own name."""
-    file = Path(path)
-    return (
-        file.parent.name if file.name in ("delta.safetensors", "best.safetensors") and file.parent.name else file.name
-    )
+    return file.parent.name if file.name in DELTA_FILES and file.parent.name else file.name

@@ -17,7 +17,8 @@ from reidtune.retrieval.protocol import ALL, LEAVE_ONE_OUT, check_protocol, igno
 TIE_RULE = "stable: equal scores keep gallery order"
 JUNK = -1
 SIMILARITIES = ("cosine", "euclidean")
-_TILE_ENTRIES = 2**23  # scores at a time; sorting them takes some 50 bytes each, so about 400 MB
+_TILE_ENTRIES = 2**22  # scores at a time; counting takes some 40 bytes each, so about 170 MB
+_LAST = torch.iinfo(torch.int64).min  # the key of an item behind every counted one
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def rank(
     gallery_cameras: Sequence[int] | Tensor | None = None,
     protocol: str = "cross-camera",
     similarity: str = "cosine",
-    tile: int = 256,
+    tile: int = 64,
 ) -> RankResult:
     """Rank the gallery for every query and score the ranking. Nothing is printed.
 
@@ -92,11 +93,12 @@ def rank(
         protocol: a name of :data:`reidtune.retrieval.protocol.PROTOCOLS`.
         similarity: ``cosine`` normalises the features (a zero vector is at right angles to everything);
             ``euclidean`` takes the squared distance of them as they are.
-        tile: most queries at a time, fewer where the gallery is very large: memory is some 50 bytes × tile × G. Results
+        tile: most queries at a time, fewer where the gallery is very large: memory is some 40 bytes × tile × G. Results
             do not depend on it beyond the last bits of fp32 products.
 
-    Products are fp32, also under autocast. Ties are broken by gallery order (stable). Average precision is the mean
-    over positives of (positives so far) / rank, ranks counted after ignored items are taken out, in float64.
+    Products are fp32, also under autocast. Ties are broken by gallery order (stable). :func:`score_rows` has the
+    formulas; ignored items are taken out before ranks are counted, and queries without a positive are skipped, as in
+    the Market-1501 protocol (Zheng et al. 2015).
 
     Raises:
         SettingsError: shapes that do not fit, labels that are no integers, an unknown protocol or similarity, cameras
@@ -129,8 +131,9 @@ def rank(
     rows, item_rows = torch.arange(len(queries)), torch.arange(len(items))
     kept = item_ids != JUNK
     junk = int((~kept).sum())
-    items, item_ids, item_rows = items[kept], item_ids[kept], item_rows[kept]
-    item_places = None if item_places is None else item_places[kept]
+    if junk:  # else no copy of a large gallery
+        items, item_ids, item_rows = items[kept], item_ids[kept], item_rows[kept]
+        item_places = None if item_places is None else item_places[kept]
     lengths = None
     if similarity == "cosine":
         queries, items = _unit(queries), _unit(items)
@@ -148,22 +151,61 @@ def rank(
         drop = ignored(
             protocol, ids[part], item_ids, None if places is None else places[part], item_places, rows[part], item_rows
         )
-        order = scores.sort(dim=1, descending=True, stable=True).indices
-        hits = (ids[part][:, None] == item_ids[None, :]).gather(1, order)
-        counted = torch.ones_like(hits) if drop is None else ~drop.gather(1, order)
-        hits &= counted
-        position = counted.cumsum(1)
-        for row, (found, ranks) in enumerate(zip(hits, position, strict=True)):
-            positive = ranks[found].double()
-            if len(positive):
-                so_far = torch.arange(1, len(positive) + 1, dtype=torch.float64)
-                precision[start + row] = (so_far / positive).mean()
-                penalty[start + row] = len(positive) / positive[-1]
-                first[start + row] = int(positive[0])
+        positive = ids[part][:, None] == item_ids[None, :]
+        precision[part], penalty[part], first[part] = score_rows(scores, positive, drop)
     skipped = tuple(int(index) for index in (first == 0).nonzero()[:, 0])
     if len(skipped) == len(queries):
         raise _nothing_to_score(protocol, ids, item_ids)
     return RankResult(precision, penalty, first, skipped, len(queries), len(items), junk, protocol)
+
+
+def score_rows(scores: Tensor, positive: Tensor, dropped: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Average precision, inverse negative penalty (both float64, NaN without a positive) and the rank of the first
+    positive (int64, 0 without one) of every row, each [Q].
+
+    With the ranks r₁ < … < r_P of a row's positives among its counted items, AP = (1/P) Σ k / r_k and INP = P / r_P
+    (Ye et al. 2021, Eq. 8). A rank is the number of counted items at least as good, so nothing but the positives is
+    sorted: every item is placed between them by bisection, and the places are counted.
+
+    Args:
+        scores: fp32 [Q, G], finite, higher is better; of equal ones the first is better.
+        positive: boolean [Q, G].
+        dropped: boolean [Q, G], items that do not count, or ``None``.
+    """
+    keys = _keys(scores)
+    if dropped is not None:
+        keys.masked_fill_(dropped, _LAST)
+        positive = positive & ~dropped
+    number = positive.sum(1)
+    width = max(1, int(number.max()))
+    row, column = positive.nonzero(as_tuple=True)
+    slot = torch.arange(len(row)) - (number.cumsum(0) - number)[row]
+    bounds = torch.full((len(scores), width), _LAST)
+    bounds[row, slot] = keys[row, column]
+    bounds = bounds.sort(1).values  # ascending; unused slots come first
+    bins = torch.searchsorted(bounds, keys, right=True)  # how many bounds an item reaches
+    counts = torch.zeros(len(scores), width + 1, dtype=torch.int64)
+    counts.scatter_add_(1, bins, torch.ones((), dtype=torch.int64).expand_as(bins))
+    ranks = counts[:, 1:].flip(1).cumsum(1)  # of the positives, best first, then of unused slots
+    used = torch.arange(width) < number[:, None]
+    shares = torch.arange(1, width + 1, dtype=torch.float64) / ranks.clamp(min=1)
+    precision = shares.where(used, 0.0).sum(1) / number
+    last = ranks.gather(1, (number - 1).clamp(min=0)[:, None])[:, 0]
+    penalty = (number / last.double()).where(number > 0, torch.nan)
+    return precision, penalty, ranks[:, 0].where(number > 0, 0)
+
+
+def _keys(scores: Tensor) -> Tensor:
+    """int64 [Q, G], different within a row and in the order of the scores; of equal scores the first has the highest.
+
+    The bits of an fp32 number, all but the sign flipped where it is negative, are an integer of the same order.
+    """
+    bits = (scores + 0.0).view(torch.int32)  # + 0 makes −0 equal to 0
+    bits ^= (bits >> 31) & 0x7FFFFFFF
+    keys = bits.long()
+    keys <<= 32
+    keys += torch.arange(scores.shape[1] - 1, -1, -1)
+    return keys
 
 
 def _scores(queries: Tensor, items: Tensor, lengths: Tensor | None) -> Tensor:
