@@ -113,7 +113,7 @@ def load(
         )
         return Model(found)
     path = find_delta(delta)
-    header = read_header(path)
+    header, tensors = read_header(path), read_tensors(path)  # damage is said before a backbone is loaded
     own = header.backbone
     if backbone is None and str(own["name"]).startswith("local-dir:"):
         raise SettingsError(
@@ -136,7 +136,7 @@ def load(
     )
     check_backbone(header, found.fingerprint)
     tuner = tuner_for(found, header.method, header.settings)
-    tuner.load_tensors(read_tensors(path))
+    tuner.load_tensors(tensors)
     return Model(found, tuner, header, path)
 
 

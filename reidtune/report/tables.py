@@ -20,8 +20,8 @@ def metrics_table(results: Sequence[dict[str, Any]]) -> RenderableType:
     """A row for each ``evaluate --json`` object, in percent, and below it how the numbers were obtained.
 
     Where results were obtained differently, a number in brackets leads from a row to its sentence. A backbone that all
-    rows share stands below, too. Names that do not fit are folded, never cut; a terminal too narrow for a table gets the
-    numbers of a row below its name.
+    rows share stands below, too. Names that do not fit are folded, never cut; on a terminal too narrow for a table the
+    numbers stand below each name.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Group

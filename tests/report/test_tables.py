@@ -7,7 +7,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from reidtune.report.tables import format_bytes, metrics_table, obtained, plan_table, training_summary
+from reidtune.report.tables import format_bytes, metrics_table, obtained, plan_table, training_summary, visible
 
 
 def result(**changes):
@@ -35,6 +35,12 @@ def render(table, width=80):
     return lines
 
 
+LONG = {
+    "delta": {"path": "runs/a-rather-long-name-of-a-folder-of-2026/delta.safetensors", "method": "prompt-decoupling"},
+    "backbone": {"name": "ViT-SO400M-16-SigLIP2-384", "pretrained": "some_file_name_of_weights.pt", "fingerprint": "f"},
+}
+
+
 def words(lines):
     return " ".join(" ".join(lines).split())
 
@@ -43,14 +49,75 @@ def test_metrics_are_percent_with_one_decimal():
     lines = render(metrics_table([result()]))
     heading = next(line for line in lines if "rank-1" in line)
     row = next(line for line in lines if "harbour" in line)
-    assert heading.split() == ["delta", "backbone", "rank-1", "rank-5", "rank-10", "mAP", "mINP"]
-    assert row.split() == ["lora", "(harbour)", "ViT-B-16", "openai", "95.4", "100.0", "100.0", "88.8", "5.0"]
+    assert heading.split() == ["delta", "rank-1", "rank-5", "rank-10", "mAP", "mINP"]
+    assert row.split() == ["lora", "(harbour)", "95.4", "100.0", "100.0", "88.8", "5.0"]
+    assert "Backbone: ViT-B-16 openai." in lines
 
 
-def test_numbers_stay_whole_on_a_narrow_terminal():
-    other = result(delta={"path": "a-rather-long-name-of-a-file.safetensors", "method": "prompt-decoupling"})
-    text = words(render(metrics_table([result(), other]), width=50))
-    assert text.count("95.4 100.0 100.0 88.8 5.0") == 2
+def test_numbers_stand_below_their_headings():
+    lines = render(metrics_table([result(delta=None), result()]))
+    heading = next(line for line in lines if "rank-1" in line)
+    for name in ("none (zero-shot)", "lora (harbour)"):
+        row = next(line for line in lines if name in line)
+        for metric, number in (("rank-1", "95.4"), ("rank-10", "100.0"), ("mINP", "5.0")):
+            end = heading.index(metric + " ") + len(metric) if metric != "mINP" else len(heading)
+            assert row[:end].endswith(number)
+
+
+def test_backbones_that_differ_get_a_column():
+    other = {"name": "ViT-L-14", "pretrained": "weights/mine.pt", "fingerprint": "g"}
+    lines = render(metrics_table([result(), result(backbone=other)]))
+    assert next(line for line in lines if "rank-1" in line).split()[:2] == ["delta", "backbone"]
+    assert any("ViT-B-16 openai" in line and "95.4" in line for line in lines)
+    assert any("ViT-L-14 mine.pt" in line and "95.4" in line for line in lines)
+    assert "Backbone:" not in words(lines)
+
+
+@pytest.mark.parametrize("width", [20, 40, 50, 60, 80, 120, 200])
+def test_nothing_is_cut_off_at_any_width(width):
+    # Folding puts line ends and other columns between the letters of a name, so letters are compared in their column.
+    results = [result(), result(**LONG), result(delta=None)]
+    lines = render(metrics_table(results), width=width)
+    text = words(lines)
+    for number, times in (("95.4", 3), ("88.8", 3), ("5.0", 3), ("100.0", 6)):
+        assert text.split().count(number) + text.split().count(f"{number},") == times, number
+    assert text.count("…") == 0
+    if any("rank-5" in line and "backbone" in line for line in lines):
+        heading = next(line for line in lines if "backbone" in line)
+        start, end = heading.index("backbone"), heading.index("rank-1")
+        columns = (slice(0, start), slice(start, end - 1))
+    else:
+        columns = (slice(None), slice(None))
+    for column, parts in zip(
+        columns,
+        (["prompt-decoupling", LONG["delta"]["path"].split("/")[1]], list(LONG["backbone"].values())[:2]),
+        strict=True,
+    ):
+        letters = "".join("".join(line[column].split()) for line in lines)
+        for part in parts:
+            assert part in letters
+
+
+def test_a_narrow_terminal_gets_the_numbers_below_the_name():
+    lines = render(metrics_table([result(), result(delta=None)]), width=44)
+    assert lines[0] == "lora (harbour)"
+    assert words(lines[1:3]) == "rank-1 95.4, rank-5 100.0, rank-10 100.0, mAP 88.8, mINP 5.0"
+    assert lines[3] == "none (zero-shot)"
+
+
+def test_runs_of_one_name_are_told_apart():
+    paths = [
+        "one/lora/delta.safetensors",
+        "two/lora/best.safetensors",
+        "three/vpt/delta.safetensors",
+        "alone.safetensors",
+    ]
+    lines = render(metrics_table([result(delta={"path": path, "method": "lora"}) for path in paths]), width=120)
+    text = words(lines)
+    for name in ("lora (one/lora/delta.safetensors)", "lora (two/lora/best.safetensors)"):
+        assert name in text
+    for name in ("lora (vpt)", "lora (alone.safetensors)"):
+        assert name in text
 
 
 def test_every_table_says_how_its_numbers_were_obtained():
@@ -75,10 +142,14 @@ def test_skipped_queries_are_named():
 def test_several_deltas_share_one_sentence_and_another_protocol_gets_its_own():
     zero_shot = result(delta=None)
     text = words(render(metrics_table([zero_shot, result()])))
-    assert "none (zero-shot)" in text
     assert text.count("Ties are") == 1
-    text = words(render(metrics_table([zero_shot, result(protocol="all")])))
+    assert "[1]" not in text
+    text = words(render(metrics_table([zero_shot, result(protocol="all"), zero_shot])))
     assert text.count("Ties are") == 2
+    assert text.count("none (zero-shot) [1]") == 2
+    assert "lora (harbour) [2]" in text
+    assert "[1] market1501, cross-camera:" in text
+    assert "[2] market1501, all:" in text
 
 
 def test_names_are_not_markup():
@@ -86,6 +157,19 @@ def test_names_are_not_markup():
     text = words(render(metrics_table([tricky]), width=120))
     assert "[red]run.safetensors" in text
     assert "[bold]table" in text
+
+
+def test_foreign_names_cannot_act_on_the_terminal():
+    nasty = {"name": "ViT\x1b[2J", "pretrained": "a\nb", "fingerprint": "f"}
+    bytes_of_latin1 = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
+    table = metrics_table(
+        [result(backbone=nasty, queries={"total": 9, "skipped": 1}, skipped_examples=[bytes_of_latin1])]
+    )
+    text = words(render(table, width=200))
+    assert "Backbone: ViT\\x1b[2J a\\nb." in text
+    assert "caf\\udce9.jpg" in text
+    text.encode("utf-8")
+    assert visible("né – 虎 [b]") == "né – 虎 [b]"
 
 
 def test_plan_says_what_would_be_trained():
@@ -122,6 +206,9 @@ def test_training_summary_gives_the_gain():
     assert "294,912 parameters in 1,234 s" in text
     assert "rank-1 90.0, mAP 80.0 (epoch 7, cross-camera, mAP 25.0 before)" in text
     assert "validation" not in words(render(training_summary({**summary, "metrics": {}})))
+    assert "before" not in words(render(training_summary({**summary, "start": {}})))
+    long = {**summary, "delta": "runs/[red]/" + 30 * "ab-" + "/delta.safetensors"}
+    assert long["delta"] in "".join(line[12:].strip() for line in render(training_summary(long), width=40))
 
 
 @pytest.mark.parametrize(

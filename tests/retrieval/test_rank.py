@@ -12,7 +12,7 @@ from torch import Tensor
 
 from reidtune.errors import DataError, ReidtuneError, SettingsError
 from reidtune.retrieval import rank as module
-from reidtune.retrieval.rank import RankResult, rank
+from reidtune.retrieval.rank import RankResult, rank, score_rows
 
 
 def on_a_line(places: list[float]) -> Tensor:
@@ -171,6 +171,45 @@ def test_equal_scores_keep_gallery_order():
     assert "gallery order" in result.tie_rule
 
 
+FLOATS = [-3e38, -1.0, -1e-30, -1e-45, -0.0, 0.0, 1e-45, 1e-38, 1.0, 1.0 + 2**-23, 3e38]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_score_rows_equals_sorting_for_every_kind_of_fp32(seed):
+    """Denormal, negative, huge and neighbouring scores, both zeros (which are equal), and many ties."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.tensor(FLOATS)[torch.randint(len(FLOATS), (9, 30), generator=generator)]
+    positive = torch.rand(9, 30, generator=generator) < torch.linspace(0, 1, 9)[:, None]
+    dropped = torch.rand(9, 30, generator=generator) < 0.3
+    kept = scores.clone(), positive.clone(), dropped.clone()
+    precision, penalty, first = score_rows(scores, positive, dropped)
+    for row in range(9):
+        order = sorted((i for i in range(30) if not dropped[row, i]), key=lambda i: (-scores[row, i].item(), i))
+        hits = [rank for rank, i in enumerate(order, 1) if positive[row, i]]
+        if not hits:
+            assert math.isnan(precision[row])
+            assert math.isnan(penalty[row])
+            assert first[row] == 0
+            continue
+        expected = math.fsum(number / rank for number, rank in enumerate(hits, 1)) / len(hits)
+        assert precision[row].item() == pytest.approx(expected, abs=1e-12)
+        assert penalty[row].item() == pytest.approx(len(hits) / hits[-1], abs=1e-12)
+        assert first[row] == hits[0]
+    assert first[0] == 0 < first[-1]  # no positive in the first row, positives alone in the last
+    assert all(torch.equal(before, now) for before, now in zip(kept, (scores, positive, dropped), strict=True))
+
+
+def test_average_precision_is_summed_in_double_precision():
+    items = 200_000
+    scores = torch.linspace(1, 0, items)[None]
+    positive = torch.zeros(1, items, dtype=torch.bool)
+    positive[0, 1::2] = True  # every second item, so that every precision is 1/2
+    precision, penalty, first = score_rows(scores, positive)
+    assert precision.item() == pytest.approx(0.5, abs=1e-14)
+    assert penalty.item() == 0.5
+    assert first.item() == 2
+
+
 def random_case(seed: int = 0, queries: int = 60, items: int = 300, width: int = 8):
     generator = torch.Generator().manual_seed(seed)
     labels = {
@@ -315,6 +354,7 @@ GOOD = {"query_ids": [1, 2], "gallery_ids": [1, 2, 3], "protocol": "all"}
 def test_wrong_inputs_are_refused_with_their_values(query, gallery, change, words):
     with pytest.raises(SettingsError) as caught:
         rank(query, gallery, **{**GOOD, **change})
+    assert caught.value.exit_code == 2
     for word in words:
         assert word in str(caught.value)
 
@@ -323,8 +363,9 @@ def test_wrong_inputs_are_refused_with_their_values(query, gallery, change, word
 def test_features_that_are_not_finite_are_named(value):
     broken = torch.ones(3, 4)
     broken[2, 1] = value
-    with pytest.raises(ReidtuneError, match="gallery features of row 2 are not finite"):
+    with pytest.raises(ReidtuneError, match="gallery features of row 2 are not finite") as caught:
         rank(torch.ones(2, 4), broken, **GOOD)
+    assert caught.value.exit_code == 1
     with pytest.raises(ReidtuneError, match="query features of row 2"):
         rank(broken, broken, query_ids=[1, 2, 3], gallery_ids=[1, 2, 3], protocol="all")
 
@@ -342,6 +383,7 @@ def test_without_any_positive_the_reason_is_said():
     with pytest.raises(DataError, match="takes away every positive") as caught:
         rank(features, features, query_ids=[1, 2], gallery_ids=[1, 2], query_cameras=[1, 1], gallery_cameras=[1, 1])
     assert "--protocol all" in caught.value.hint
+    assert caught.value.exit_code == 4
     with pytest.raises(DataError, match="do not occur in the gallery"):
         rank(features, features, query_ids=[1, 2], gallery_ids=[3, -1], protocol="all")
     with pytest.raises(DataError):

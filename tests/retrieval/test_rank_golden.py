@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from reidtune.retrieval.rank import rank
+from reidtune.retrieval.protocol import ignored
+from reidtune.retrieval.rank import rank, score_rows
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +53,24 @@ def test_market_rule(reference, similarity):
     assert (result.queries, result.gallery, result.ignored) == (300, 1880, 120)
 
 
-def test_junk_would_count_under_another_id(reference):
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
+def test_junk_would_count_as_distractors(reference, similarity):
     tensors, results = reference
     names = labels(tensors, "market", "cams")
-    names["gallery_ids"] = names["gallery_ids"].where(names["gallery_ids"] != -1, 999)
-    result = rank(tensors["market.query_features"], tensors["market.gallery_features"], **names)
-    check_metrics(result, results["market"]["junk_kept_as_negatives"]["fastreid_cosine"])
+    names["gallery_ids"] = names["gallery_ids"].clamp(min=0)  # −1 becomes 0
+    query, gallery = tensors["market.query_features"], tensors["market.gallery_features"]
+    result = rank(query, gallery, **names, similarity=similarity)
+    check_metrics(result, results["market"]["junk_kept_as_negatives"][f"fastreid_{similarity}"])
     assert result.ignored == 0
+
+
+@pytest.mark.parametrize("evaluator", ["torchreid", "clipreid", "demo"])
+def test_the_other_public_evaluators_agree(reference, evaluator):
+    tensors, results = reference
+    query, gallery = tensors["market.query_features"], tensors["market.gallery_features"]
+    kind = "cosine" if evaluator == "torchreid" else "normalised_euclidean"
+    result = rank(query, gallery, **labels(tensors, "market", "cams"))
+    check_metrics(result, results["market"]["junk_removed"][f"{evaluator}_{kind}"])
 
 
 @pytest.mark.parametrize("tile", [1, 32, 256])
@@ -68,6 +80,35 @@ def test_ties_keep_gallery_order(reference, tile):
     result = rank(query, gallery, **labels(tensors, "ties", "cams"), similarity="euclidean", tile=tile)
     check_metrics(result, results["ties"]["fastreid"]["stable_sort_gallery_order"])
     check_queries(result, tensors, "ties.stable", torch.ones(len(query), dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    ("shift", "row"),
+    [
+        (0.0, "stable_sort_gallery_order"),
+        (1e-3, "optimistic_positives_first"),
+        (-1e-3, "pessimistic_negatives_first"),
+    ],
+)
+@pytest.mark.parametrize("evaluator", ["fastreid", "irra_no_camera_filter"])
+def test_ties_in_favour_of_and_against_the_positives(reference, evaluator, shift, row):
+    """Squared distances are integers here, so the shift moves positives within their ties and nowhere else."""
+    tensors, results = reference
+    query, gallery = tensors["ties.query_features"], tensors["ties.gallery_features"]
+    names = labels(tensors, "ties", "cams")
+    positive = names["query_ids"][:, None] == names["gallery_ids"][None, :]
+    scores = -torch.cdist(query.double(), gallery.double()).square()
+    dropped = None
+    if evaluator == "fastreid":
+        cameras, rows = (names["query_cameras"], names["gallery_cameras"]), torch.arange(0)
+        dropped = ignored("cross-camera", names["query_ids"], names["gallery_ids"], *cameras, rows, rows)
+    precision, penalty, first = score_rows((scores + shift * positive).float(), positive, dropped)
+    expected = results["ties"][evaluator][row]
+    percent, prefix, tolerance = (1, "cmc@", 1e-6) if evaluator == "fastreid" else (100, "R", 2e-4)
+    assert percent * precision.mean().item() == pytest.approx(expected["mAP"], abs=tolerance)
+    assert percent * penalty.mean().item() == pytest.approx(expected["mINP"], abs=tolerance)
+    for k in (1, 5, 10):
+        assert percent * (first <= k).double().mean().item() == pytest.approx(expected[f"{prefix}{k}"], abs=tolerance)
 
 
 @pytest.mark.parametrize(("similarity", "expected"), [("cosine", "normalised"), ("euclidean", "raw")])

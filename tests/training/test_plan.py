@@ -1,8 +1,8 @@
+from reidtune.config import RunConfig
+from reidtune.methods.base import Stage
 from reidtune.training.loop import plan_steps
 from reidtune.training.plan import dry_run
 from reidtune.training.run import open_run
-from reidtune.config import RunConfig
-from reidtune.methods.base import Stage
 
 
 def test_a_dry_run_counts_and_writes_nothing(small_world, small_backbone, tmp_path):

@@ -14,7 +14,6 @@ from reidtune.errors import DataError, ReidtuneError, SettingsError
 from reidtune.training.run import open_run
 from reidtune.training.state import Interrupted, load_state
 
-
 LAST = 24  # steps of the run below: 3 epochs of 8
 
 

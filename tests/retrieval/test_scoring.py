@@ -1,0 +1,187 @@
+"""Datasets to metrics. Images are of one colour each and the encoder reads that colour, so rankings are known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from PIL import Image
+
+from reidtune.backbone.preprocess import Preprocess
+from reidtune.data.record import ImageFile, Record
+from reidtune.errors import DataError, SettingsError
+from reidtune.retrieval.rank import rank
+from reidtune.retrieval.scoring import (
+    best_matches,
+    embed_both,
+    rank_features,
+    rank_records,
+    validate,
+    validation_protocol,
+)
+
+PREPROCESS = Preprocess(8, 4, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def encode(images):
+    """Mean red and green, [B, 2]: the angle of a feature is the hue."""
+    assert images.shape[1:] == (3, 8, 4)
+    return images.mean((2, 3))[:, :2]
+
+
+@pytest.fixture
+def person(tmp_path):
+    """A record whose feature lies at ``angle`` degrees."""
+
+    def make(identity, angle, camera=None, scene=None):
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.png"
+        red, green = (round(250 * part(math.radians(angle))) for part in (math.cos, math.sin))
+        Image.new("RGB", (6, 12), (red, green, 0)).save(path)
+        return Record((ImageFile(path),), identity, camera, scene)
+
+    return make
+
+
+def test_records_are_ranked_by_the_cosine_of_their_features(person):
+    query = [person(1, 10, camera=0), person(2, 80, camera=0)]
+    gallery = [
+        person(1, 10, camera=0),  # same camera as the query: ignored
+        person(-1, 10, camera=1),  # junk
+        person(0, 25, camera=1),
+        person(1, 30, camera=1),
+        person(2, 50, camera=1),
+    ]
+    result = rank_records(encode, PREPROCESS, query, gallery, "cross-camera")
+    assert result.first_hit.tolist() == [2, 1]
+    assert result.mean_average_precision == pytest.approx((1 / 2 + 1) / 2)
+    assert (result.queries, result.gallery, result.ignored) == (2, 4, 1)
+    assert result.protocol == "cross-camera"
+
+
+def test_features_are_unit_rows_in_the_order_of_the_records(person):
+    query, gallery = [person(1, 40)], [person(1, 20), person(2, 70)]
+    one, other = embed_both(encode, PREPROCESS, query, gallery, batch_size=2)
+    angles = torch.rad2deg(torch.atan2(*torch.cat([one, other]).T.flip(0)))
+    assert angles.tolist() == pytest.approx([40, 20, 70], abs=0.5)
+    assert torch.cat([one, other]).norm(dim=1).tolist() == pytest.approx([1, 1, 1])
+
+
+def test_a_record_in_query_and_gallery_is_embedded_once(person):
+    records = [person(1, 10), person(1, 20), person(2, 60), person(2, 80)]
+    seen = []
+    one, other = embed_both(encode, PREPROCESS, records[1:], records, batch_size=3, progress=seen.append)
+    assert seen == [3, 1]
+    assert torch.equal(one, other[1:])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_batches_do_not_change_the_result(person, batch_size):
+    records = [person(identity, 17 * place % 90) for place, identity in enumerate([1, 1, 2, 2, 3, 3, 1])]
+    whole = rank_records(encode, PREPROCESS, records, records, "leave-one-out", batch_size=7)
+    parts = rank_records(encode, PREPROCESS, records, records, "leave-one-out", batch_size=batch_size)
+    assert torch.equal(whole.average_precision, parts.average_precision)
+
+
+def test_cross_scene_reads_scenes_and_cross_camera_cameras(person):
+    query = [person(1, 10, camera=0, scene=5)]
+    gallery = [person(1, 10, camera=1, scene=5), person(2, 20, camera=0, scene=5), person(1, 30, camera=0, scene=6)]
+    first = {
+        name: rank_records(encode, PREPROCESS, query, gallery, name).first_hit.item()
+        for name in ("cross-camera", "cross-scene", "all")
+    }
+    assert first == {"cross-camera": 1, "cross-scene": 2, "all": 1}
+
+
+def test_one_unknown_camera_is_said_and_nothing_is_guessed(person):
+    query, gallery = [person(1, 10, camera=0)], [person(1, 20, camera=1), person(2, 30)]
+    with pytest.raises(SettingsError, match="cross-camera needs cameras") as caught:
+        rank_records(encode, PREPROCESS, query, gallery, "cross-camera")
+    assert caught.value.exit_code == 2
+    assert rank_records(encode, PREPROCESS, query, gallery, "all").cmc(1) == 1
+
+
+def test_an_image_that_is_gone_is_named(person):
+    records = [person(1, 10), person(1, 20)]
+    records[1].path.unlink()
+    with pytest.raises(DataError, match=records[1].path.name):
+        rank_records(encode, PREPROCESS, records, records, "leave-one-out")
+
+
+def test_rank_features_is_rank_with_the_labels_of_the_records(person):
+    query = [person(1, 10, camera=0, scene=0), person(2, 80, camera=1, scene=0)]
+    gallery = [person(2, 15, camera=1, scene=1), person(1, 40, camera=1, scene=0), person(2, 60, camera=0, scene=1)]
+    features = embed_both(encode, PREPROCESS, query, gallery)
+    result = rank_features(*features, query, gallery, "cross-camera")
+    expected = rank(
+        *features,
+        query_ids=[1, 2],
+        gallery_ids=[2, 1, 2],
+        query_cameras=[0, 1],
+        gallery_cameras=[1, 1, 0],
+    )
+    assert torch.equal(result.average_precision, expected.average_precision)
+    assert result.average_precision.tolist() == [0.5, 1.0]
+
+
+def test_best_matches_agree_with_the_ranking(person):
+    query = [person(9, 50, camera=0), person(1, 10, camera=0)]
+    gallery = [
+        person(2, 60, camera=0),
+        person(1, 10, camera=0),  # ignored
+        person(-1, 11, camera=1),  # junk
+        person(3, 20, camera=0),
+        person(1, 40, camera=1),
+        person(4, 20, camera=2),  # as near as the 3: gallery order decides
+    ]
+    features = embed_both(encode, PREPROCESS, query, gallery)
+
+    def best(protocol, count=10):
+        return [gallery.index(one) for one in best_matches(*features, query, gallery, protocol, 1, count)]
+
+    assert best("cross-camera") == [3, 5, 4, 0]
+    assert best("cross-camera", 2) == [3, 5]
+    assert best("all") == [1, 3, 5, 4, 0]
+    result = rank_features(*features, query, gallery, "cross-camera")
+    identities = [gallery[index].identity for index in best("cross-camera")]
+    assert result.first_hit[1] == identities.index(1) + 1
+
+
+def test_best_matches_leave_the_query_itself_out(person):
+    records = [person(1, 30), person(1, 32), person(2, 31)]
+    features = embed_both(encode, PREPROCESS, records, records)
+    for row, expected in enumerate(([2, 1], [2, 0], [0, 1])):
+        best = best_matches(*features, records, records, "leave-one-out", row, 5)
+        assert {records.index(one) for one in best} == set(expected)
+        assert records[row] not in best
+
+
+@pytest.mark.parametrize(
+    ("places", "protocol", "expected"),
+    [
+        ([(0, 0), (1, 0)], "cross-camera", "cross-camera"),
+        ([(0, 0), (None, 0)], "cross-camera", "leave-one-out"),
+        ([(0, 0), (1, 0), (None, 0)], "cross-camera", "leave-one-out"),
+        ([(3, 0), (3, 0)], "cross-camera", "leave-one-out"),  # one camera would leave no positive
+        ([(0, 0), (0, 1)], "cross-scene", "cross-scene"),
+        ([(0, 0), (1, None)], "cross-scene", "leave-one-out"),
+        ([(0, 0), (1, 0)], "all", "leave-one-out"),  # the image itself would always be first
+        ([(None, None)], "leave-one-out", "leave-one-out"),
+    ],
+)
+def test_validation_protocol(person, places, protocol, expected):
+    assert validation_protocol([person(1, 5, *place) for place in places], protocol) == expected
+
+
+def test_validation_says_how_it_was_obtained(person):
+    records = [person(1, 10), person(2, 15), person(1, 30), person(2, 70), person(3, 89)]
+    metrics = validate(encode, PREPROCESS, records, "leave-one-out", batch_size=2)
+    assert {name: metrics[name] for name in ("protocol", "queries", "skipped")} == {
+        "protocol": "leave-one-out",
+        "queries": 5,
+        "skipped": 1,
+    }
+    assert "training identities" in metrics["split"]
+    # The positives at ranks 2, 3, 2 and 3 of four others each.
+    assert metrics["rank-1"] == 0
+    assert metrics["mAP"] == pytest.approx((1 / 2 + 1 / 3 + 1 / 2 + 1 / 3) / 4)
