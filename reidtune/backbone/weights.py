@@ -75,7 +75,7 @@ def _quiet_hub() -> Iterator[None]:
     from huggingface_hub import constants, logging
 
     before, verbosity = constants.HF_HUB_OFFLINE, logging.get_verbosity()
-    logging.set_verbosity_error()
+    logging.set_verbosity(logging.ERROR)
     constants.HF_HUB_OFFLINE = before or not _reachable(urlsplit(constants.ENDPOINT).hostname or "")
     try:
         yield
