@@ -77,7 +77,7 @@ def evaluate_dataset(
             progress(done, images)
 
     features = embed_both(
-        model.encode_images,
+        model.encode,
         model.backbone.preprocess,
         dataset.query,
         dataset.gallery,

@@ -13,7 +13,11 @@ from torch import Tensor
 
 from reidtune.backbone.architecture import TINY
 from reidtune.backbone.load import Backbone, load_backbone
+from reidtune.backbone.preprocess import Preprocess
+from reidtune.backbone.walk import Walk
+from reidtune.backbone.weights import looks_like_file
 from reidtune.config import validate_settings
+from reidtune.data.batch import Batch
 from reidtune.data.image import read_image, to_rgb
 from reidtune.data.record import ImageFile
 from reidtune.data.transforms import EvalTransform
@@ -45,13 +49,20 @@ class Model:
         self.header = header
         self.path = path
 
-    def encode_images(self, images: Tensor) -> Tensor:
-        """Preprocessed images [B, 3, H, W] → features [B, D], not normalised; differentiable in the tuner."""
-        return self.backbone.image(images.to(self.backbone.device), self.tuner)
+    def encode(self, batch: Batch) -> Tensor:
+        """Features [B, D] of a batch's images, not normalised; differentiable in the tuner."""
+        return self.encode_images(batch.images, image_walk(batch.to(self.backbone.device)))
 
-    def encode_texts(self, ids: Tensor) -> Tensor:
+    def encode_images(self, images: Tensor, walk: Walk | None = None) -> Tensor:
+        """Preprocessed images [B, 3, H, W] → features [B, D], not normalised; differentiable in the tuner.
+
+        ``walk`` says what is known of the images, and afterwards holds what components left.
+        """
+        return self.backbone.image(images.to(self.backbone.device), self.tuner, walk)
+
+    def encode_texts(self, ids: Tensor, walk: Walk | None = None) -> Tensor:
         """Token ids [B, T] → features [B, D], not normalised; differentiable in the tuner."""
-        return self.backbone.text(ids.to(self.backbone.device), self.tuner)
+        return self.backbone.text(ids.to(self.backbone.device), self.tuner, walk)
 
     @torch.no_grad()
     def embed_images(self, images: Iterable[ImageLike], batch_size: int = 64) -> Tensor:
@@ -69,7 +80,7 @@ class Model:
         for chunk in _chunks(_as_images(images), batch_size):
             batch = torch.stack([transform(_open(image)) for image in chunk])
             features.append(F.normalize(self.encode_images(batch).float(), dim=-1).cpu())
-        return torch.cat(features) if features else torch.empty(0, self.backbone.image.output_width)
+        return torch.cat(features) if features else torch.empty(0, self.tuner.feature_width(self.backbone.image))
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
@@ -80,7 +91,12 @@ class Model:
         for chunk in _chunks(texts, batch_size):
             encoded = self.encode_texts(self.backbone.tokenizer(chunk))
             features.append(F.normalize(encoded.float(), dim=-1).cpu())
-        return torch.cat(features) if features else torch.empty(0, self.backbone.text.output_width)
+        return torch.cat(features) if features else torch.empty(0, self.tuner.feature_width(self.backbone.text))
+
+
+def image_walk(batch: Batch) -> Walk:
+    """A walk that knows what the batch knows."""
+    return Walk(seeds=batch.seeds, labels=batch.labels, cameras=batch.cameras)
 
 
 def load(
@@ -126,10 +142,15 @@ def load(
     name = backbone or own["name"]
     if pretrained is None and name == own["name"]:
         pretrained = own["pretrained"]
+    if pretrained is not None and backbone is None and looks_like_file(pretrained) and not Path(pretrained).is_file():
+        raise SettingsError(
+            f"The delta was trained on weights from a file called {pretrained}, which is not here.",
+            "Say where your copy is: --pretrained FILE. The fingerprint decides whether it is the right one.",
+        )
     found = load_backbone(
         name,
         pretrained,
-        image_size=(header.preprocess["height"], header.preprocess["width"]),
+        preprocess=Preprocess.from_json(header.preprocess),
         resize=switches.get("positional_resize", "bicubic"),
         activation=activation or switches.get("activation"),
         device=device,

@@ -115,6 +115,17 @@ def test_errors_carry_a_message_and_a_hint(delta, name, tmp_path):
         reidtune.load(delta)
 
 
+def test_a_delta_of_a_weights_file_asks_for_a_copy(small_backbone, header_for, tmp_path):
+    page = find_method("vpt")
+    method = page(page.Settings())
+    header = header_for(method, small_backbone)
+    header["backbone"] = {**header["backbone"], "name": "ViT-B-16", "pretrained": "mine.pt"}
+    write_delta(tmp_path / "d.safetensors", method.tuner(small_backbone).tensors(), header)
+    with pytest.raises(reidtune.SettingsError, match="a file called mine.pt, which is not here") as error:
+        reidtune.load(tmp_path / "d.safetensors")
+    assert "--pretrained FILE" in error.value.hint
+
+
 def test_tuned_weights_are_refused_by_name(delta, small_backbone, tmp_path):
     import shutil
 

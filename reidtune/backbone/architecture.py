@@ -18,9 +18,9 @@ ACTIVATIONS = ("gelu", "quick_gelu")
 
 # What a tower may say about itself and still be walked by ours; any other key must have open_clip's default.
 _PLAIN_VISION = {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio", "ls_init_value"}
-_PLAIN_VISION |= {"no_ln_pre", "patch_dropout", "output_tokens", "block_type", "norm_kwargs", "act_kwargs"}
+_PLAIN_VISION |= {"no_ln_pre", "patch_dropout", "output_tokens", "block_type"}
 _PLAIN_TEXT = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "ls_init_value"}
-_PLAIN_TEXT |= {"pad_id", "eos_id", "output_tokens", "block_type", "norm_kwargs", "act_kwargs"}
+_PLAIN_TEXT |= {"pad_id", "eos_id", "output_tokens", "block_type"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class Architecture:
     config: dict[str, Any]
     preprocess: dict[str, Any]
     folder: Path | None = None
+
+    @property
+    def tag_name(self) -> str:
+        """The name as open_clip lists pretrained tags for it; ``ViT-B/16`` and ``ViT-B-16`` are one."""
+        return self.name.replace("/", "-")
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -125,7 +130,7 @@ def resolve_activation(architecture: Architecture, tag_config: dict[str, Any], f
         if asked not in ACTIVATIONS:
             raise SettingsError(f'Unknown activation "{asked}".', f"Choose one of {', '.join(ACTIVATIONS)}.")
         return asked
-    name, config = architecture.name, architecture.config
+    name, config = architecture.tag_name, architecture.config
     if tag_config:
         return "quick_gelu" if tag_config.get("quick_gelu", config.get("quick_gelu", False)) else "gelu"
     if file and "quick_gelu" not in config:

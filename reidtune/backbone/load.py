@@ -78,15 +78,10 @@ class Backbone:
 
     def to(self, device: torch.device | str) -> Backbone:
         self.model.to(device)
-        for tower in (self.image, self.text):
-            tower.parameters = dict(self.model.named_parameters())
         return self
 
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.model.parameters())
-
-    def tower(self, kind: str) -> ImageTower | TextTower:
-        return self.image if kind == "image" else self.text
 
     @cached_property
     def tokenizer(self) -> Callable[[list[str]], Tensor]:
@@ -123,6 +118,7 @@ def load_backbone(
     pretrained: str | None = None,
     *,
     image_size: tuple[int, int] | None = None,
+    preprocess: Preprocess | None = None,
     resize: str = "bicubic",
     activation: str | None = None,
     device: torch.device | str = "cpu",
@@ -134,6 +130,7 @@ def load_backbone(
         pretrained: a tag, a weights file, or ``none`` for seeded random weights. Default: ``openai`` where the
             architecture has that tag; not needed for ``tiny`` and ``local-dir:``.
         image_size: height and width in pixels; default: the architecture's own.
+        preprocess: the whole preprocessing, as a delta records it, in place of ``image_size`` and the weights' own.
         resize: how positional embeddings are resized, ``bicubic`` (open_clip) or ``bilinear`` (IRRA's family).
         activation: ``gelu`` or ``quick_gelu``, only needed where a file does not tell.
 
@@ -147,7 +144,7 @@ def load_backbone(
         pretrained = _default_pretrained(architecture)
     if resize not in KINDS:
         raise SettingsError(f'Unknown positional resize "{resize}".', f"Choose one of {', '.join(KINDS)}.")
-    size = image_size or architecture.image_size
+    size = (preprocess.height, preprocess.width) if preprocess else image_size or architecture.image_size
     _check_size(size, architecture.patch)
 
     path = locate(architecture, pretrained)
@@ -169,14 +166,14 @@ def load_backbone(
     values = _fit(state, model, architecture, size, resize, path or Path(pretrained))
     model.load_state_dict(values)
     statistics = {**architecture.preprocess, **entry}
-    preprocess = Preprocess(
+    own = Preprocess(
         height=size[0],
         width=size[1],
         mean=tuple(statistics.get("mean") or open_clip.OPENAI_DATASET_MEAN),
         std=tuple(statistics.get("std") or open_clip.OPENAI_DATASET_STD),
         interpolation=statistics.get("interpolation") or "bicubic",
     )
-    return Backbone(architecture, pretrained, chosen, model, preprocess, resize, hashes).to(device)
+    return Backbone(architecture, pretrained, chosen, model, preprocess or own, resize, hashes).to(device)
 
 
 def grid(size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
@@ -189,7 +186,7 @@ def _default_pretrained(architecture: Architecture) -> str:
         return "embedded" if architecture.folder is None else "local"
     if tag_config(architecture, "openai"):
         return "openai"
-    tags = open_clip.list_pretrained_tags_by_model(architecture.name)
+    tags = open_clip.list_pretrained_tags_by_model(architecture.tag_name)
     raise SettingsError(
         f"{architecture.name} has no openai weights; say which ones to use.",
         f"Add --pretrained with one of {', '.join(tags)}, a file, or none."

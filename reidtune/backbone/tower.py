@@ -27,7 +27,6 @@ class Tower:
     causal: bool
 
     def __init__(self, model: nn.Module, transformer: str, config: dict[str, Any], output_width: int) -> None:
-        self.model = model
         self.parameters = dict(model.named_parameters())
         self.blocks = f"{transformer}.resblocks"
         self.width: int = config["width"]
@@ -145,7 +144,8 @@ class ImageTower(Tower):
         return [name for name in self.parameters if name.startswith("visual.")]
 
     def __call__(self, images: Tensor, tuner: SiteFunctions, walk: Walk | None = None) -> Tensor:
-        walk = walk or Walk(self)
+        walk = walk or Walk()
+        walk.tower = self
         patches = F.conv2d(images, self.weight(walk, tuner, "visual.conv1.weight"), stride=self.patch)
         patches = patches.flatten(2).transpose(1, 2)
         cls = self.weight(walk, tuner, "visual.class_embedding").expand(len(images), 1, -1)
@@ -182,14 +182,14 @@ class TextTower(Tower):
         return [name for name in self.parameters if not name.startswith(unrelated)]
 
     def __call__(self, ids: Tensor, tuner: SiteFunctions, walk: Walk | None = None) -> Tensor:
-        walk = walk or Walk(self)
-        walk.ids = ids
+        walk = walk or Walk()
+        walk.tower, walk.ids = self, ids
         tokens = F.embedding(ids, self.weight(walk, tuner, "token_embedding.weight"))
         tokens = tuner.embed(walk, "before_positions", tokens)
         tokens = tokens + self.weight(walk, tuner, "positional_embedding")[: tokens.shape[1]]
         tokens = tuner.embed(walk, "after_positions", tokens)
         tokens = self.run_blocks(walk, tuner, tokens)
-        end = walk.ids.argmax(dim=-1)
+        end = (ids if walk.ids is None else walk.ids).argmax(dim=-1)
         feature = self.project(walk, tuner, tokens[torch.arange(len(tokens), device=tokens.device), end])
         return tuner.pool(walk, tokens, feature)
 

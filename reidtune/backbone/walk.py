@@ -13,18 +13,35 @@ if TYPE_CHECKING:
 
 @dataclass
 class Walk:
-    """One forward pass of one tower.
+    """One forward pass of one tower: what is known of its rows, and what components leave on the way.
 
-    ``ids`` are the token ids [B, T] of a text batch (a component may rewrite them at ``embed``; the pooled row is
-    found in the rewritten ones). ``cameras`` are camera indices [B] where known. ``modality`` gives the index of the
-    modality of each row [B] of a multi-modal batch. Components add named scalar losses to ``auxiliary``.
+    Known of the B inputs, ``None`` where not: ``seeds`` [B] int64, one for each, from which alone dropout follows;
+    ``labels`` [B], classes of a training batch; ``cameras`` [B], indices; ``samples`` [B] and ``modality`` [B], which
+    sample and which of its modalities an input is, in a batch that holds several modalities. ``ids`` are the token ids
+    [B, T] of a text batch; a component may put rewritten ones here at ``embed``, and the pooled row is found in those.
+
+    Left by components: ``outputs``, tensors for the objective such as intermediate features; ``statistics``, sums over
+    inputs (never means) for losses that are not a mean over inputs, so that parts of a batch can be added up before
+    the loss; ``state``, what a component hands from one site to another. All are keyed ``component/layer/name`` and
+    written once, since a block may be computed again for its backward pass.
     """
 
-    tower: Tower
+    tower: Tower | None = None  # the tower sets it
     ids: Tensor | None = None
+    seeds: Tensor | None = None
+    labels: Tensor | None = None
     cameras: Tensor | None = None
+    samples: Tensor | None = None
     modality: Tensor | None = None
-    auxiliary: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    statistics: dict[str, Tensor] = field(default_factory=dict)
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """``image`` or ``text``."""
+        assert self.tower is not None
+        return self.tower.kind
 
 
 class SiteFunctions(Protocol):
@@ -38,7 +55,10 @@ class SiteFunctions(Protocol):
         """Token rows at ``before_positions``, ``after_positions`` or ``after_ln_pre``."""
 
     def tokens(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
-        """The rows that enter block ``layer``; rows may be added, replaced, dropped or exchanged."""
+        """The rows that enter block ``layer``; rows may be added, replaced, dropped or exchanged.
+
+        The class row stays row 0. Of all components of a tuner at most one may put rows behind it and at most one at
+        the end, since each finds its own rows by their place."""
 
     def norm(self, walk: Walk, layer: int, name: str, tokens: Tensor, normed: Tensor) -> Tensor:
         """The output of a LayerNorm; ``layer`` is −1 for ``ln_pre`` and the number of blocks for the last one."""
@@ -62,4 +82,5 @@ class SiteFunctions(Protocol):
         """The rows that leave block ``layer``."""
 
     def pool(self, walk: Walk, tokens: Tensor, feature: Tensor) -> Tensor:
-        """The feature [B, D], given all rows after the last block and the backbone's own feature."""
+        """The feature [B, D'], given all rows after the last block and the backbone's own feature [B, D]; one row a
+        sample where a sample has several inputs."""

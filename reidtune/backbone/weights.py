@@ -26,7 +26,7 @@ _FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 def tag_config(architecture: Architecture, pretrained: str) -> dict[str, Any]:
     """open_clip's entry for a pretrained tag of this architecture; empty where ``pretrained`` is no tag."""
-    return dict(open_clip.get_pretrained_cfg(architecture.name.replace("/", "-"), pretrained))
+    return dict(open_clip.get_pretrained_cfg(architecture.tag_name, pretrained))
 
 
 def locate(architecture: Architecture, pretrained: str) -> Path | None:
@@ -36,6 +36,12 @@ def locate(architecture: Architecture, pretrained: str) -> Path | None:
         SettingsError: neither a known tag nor a file.
         ReidtuneError: a tag's weights could not be downloaded.
     """
+    own = {"embedded"} if architecture.name == TINY else {"local"} if architecture.folder is not None else set()
+    if own and pretrained not in own | {NONE}:
+        raise SettingsError(
+            f"{architecture.name} brings its own weights, so --pretrained {pretrained} has no place.",
+            f"Leave --pretrained out, or say {NONE} for seeded random weights.",
+        )
     if pretrained == NONE or architecture.name == TINY:
         return None
     if architecture.folder is not None:
@@ -48,8 +54,8 @@ def locate(architecture: Architecture, pretrained: str) -> Path | None:
         return path
     entry = tag_config(architecture, pretrained)
     if not entry:
-        tags = open_clip.list_pretrained_tags_by_model(architecture.name)
-        if path.suffix in _FILE_SUFFIXES or os.sep in pretrained:
+        tags = open_clip.list_pretrained_tags_by_model(architecture.tag_name)
+        if looks_like_file(pretrained):
             raise SettingsError(
                 f"The weights file {pretrained} does not exist.", "Check the path given with --pretrained."
             )
@@ -68,6 +74,11 @@ def locate(architecture: Architecture, pretrained: str) -> Path | None:
         ) from error
 
 
+def looks_like_file(pretrained: str) -> bool:
+    """Whether ``pretrained`` is meant as a file rather than a tag."""
+    return Path(pretrained).suffix in _FILE_SUFFIXES or os.sep in pretrained
+
+
 @contextlib.contextmanager
 def _quiet_hub() -> Iterator[None]:
     """Within, the hub's client does not report retries; without a network it looks into its cache and gives up at
@@ -75,7 +86,7 @@ def _quiet_hub() -> Iterator[None]:
     from huggingface_hub import constants, logging
 
     before, verbosity = constants.HF_HUB_OFFLINE, logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(40)  # errors alone
     constants.HF_HUB_OFFLINE = before or not _reachable(urlsplit(constants.ENDPOINT).hostname or "")
     try:
         yield
@@ -98,7 +109,8 @@ def _reachable(host: str) -> bool:
 def read_state(path: Path) -> dict[str, Tensor]:
     """The parameters of a weights file (safetensors, torch, or OpenAI's TorchScript archive), by open_clip's names.
 
-    Nothing in the file is executed: pickles are read with ``weights_only``.
+    Pickles are read with ``weights_only``, which runs nothing. A TorchScript archive may contain a program that
+    torch runs while loading it: take such files only from where you would take a program.
 
     Raises:
         SettingsError: the file cannot be read as a state dict.

@@ -13,9 +13,9 @@ from torch.utils.data import Dataset as TorchDataset
 from reidtune.data.check import check_files
 from reidtune.data.image import read_image
 from reidtune.data.record import Record
-from reidtune.data.seeds import derive_seed
 from reidtune.data.transforms import Transform
 from reidtune.errors import DataError, ReidtuneError, SettingsError
+from reidtune.seeds import derive_seed
 
 __all__ = ["Batch", "Item", "check_files", "eval_loader", "read_image", "train_loader"]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from random import Random
 
 from reidtune.data.record import Record
-from reidtune.data.seeds import derive_seed
 from reidtune.errors import SettingsError
+from reidtune.seeds import derive_seed
 
 
 class IdentitySampler:

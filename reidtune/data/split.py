@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from reidtune.data.record import Record, cameras, identities
-from reidtune.data.seeds import derive_seed
 from reidtune.errors import DataError, SettingsError
+from reidtune.seeds import derive_seed
 
 
 def split_identities(records: Sequence[Record], fraction: float, seed: int) -> tuple[list[Record], list[Record]]:

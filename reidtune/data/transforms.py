@@ -6,8 +6,6 @@ for the one image and restored, so that neither the order of images nor the work
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
@@ -15,6 +13,7 @@ from PIL import Image
 
 from reidtune.backbone.preprocess import Preprocess
 from reidtune.errors import SettingsError
+from reidtune.seeds import seeded
 
 if TYPE_CHECKING:
     from torchvision.transforms import v2
@@ -64,20 +63,6 @@ class TrainTransform:
     def __call__(self, image: Image.Image, seed: int = 0) -> torch.Tensor:
         with seeded(seed):
             return cast(torch.Tensor, self._steps(image))
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Torch's CPU generator set to ``seed`` inside, as it was before outside.
-
-    ``torch.manual_seed`` would also set the generators of the accelerators, which dropout reads.
-    """
-    before = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before)
 
 
 def _resize(preprocess: Preprocess) -> v2.Transform:

@@ -37,17 +37,14 @@ def export_open_clip(model: Model, output: Path, force: bool = False) -> dict[st
     """
     method = model.header.method if model.header else "zero-shot"
     towers = {"image": model.backbone.image, "text": model.backbone.text}
-    differences = model.tuner.merged(towers)
-    if differences is None:
+    state = {name: value.detach().cpu().clone() for name, value in model.backbone.model.state_dict().items()}
+    if not model.tuner.merge(state, towers):
         raise SettingsError(
             f"The method {method} adds rows or branches that plain open_clip has no place for, so it cannot be merged.",
             'Use it through reidtune.load("delta.safetensors"), or train a method that merges: lora, full.',
         )
     if output.exists() and not force:
         raise SettingsError(f"{output} exists.", "Choose another --output, or add --force to replace it.")
-    state = {name: value.detach().cpu().clone() for name, value in model.backbone.model.state_dict().items()}
-    for name, value in differences.items():
-        state[name] += value.cpu()
 
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import torch
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
 
 from reidtune.backbone.load import Backbone
+from reidtune.config import LossSection
+from reidtune.data.batch import Batch
+from reidtune.data.record import Dataset
+from reidtune.losses.objective import STATISTICS, IdentityObjective
+from reidtune.model import Model, image_walk
+from reidtune.seeds import derive_seed, seeded
 from reidtune.tuning.component import Component
 from reidtune.tuning.tuner import Tuner
 
@@ -23,11 +29,14 @@ class BaseSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of training. ``share`` of the epochs goes to it; ``trains`` says which tuner tensors learn in it."""
+    """A part of training. ``share`` of the epochs goes to it; ``trains`` says which tuner tensors learn in it, and
+    ``heads`` whether the objective's own tensors do. ``optimiser`` replaces settings of the recipe's [optimiser]."""
 
     name: str
     share: float = 1.0
     trains: Callable[[str], bool] = lambda name: True
+    heads: bool = True
+    optimiser: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Method(ABC):
@@ -54,11 +63,33 @@ class Method(ABC):
     def components(self, backbone: Backbone) -> dict[str, Component]:
         """The components on this backbone, by name; tensors of a delta are ``<name>.<tensor>``."""
 
+    @classmethod
+    def complete(cls, settings: Any, dataset: Dataset, noun: str) -> Any:
+        """The settings with what they need to know of the data (numbers of cameras or identities, modalities, the
+        noun of a template) filled in; they travel in the delta, which then loads without the data."""
+        return settings
+
     def stages(self) -> tuple[Stage, ...]:
         return (Stage("tune"),)
 
+    def encode(self, model: Model, batch: Batch) -> dict[str, Tensor]:
+        """What the objective needs of a training batch, by name: ``image`` [B, D], what components left as outputs,
+        and their statistics as ``statistics/…``. Tensors [B, ...] may be gathered from parts of a batch by joining,
+        statistics by adding."""
+        walk = image_walk(batch.to(model.backbone.device))
+        features = model.encode_images(batch.images, walk)
+        return {
+            "image": features,
+            **walk.outputs,
+            **{f"{STATISTICS}{name}": value for name, value in walk.statistics.items()},
+        }
+
+    def objective(self, tuner: Tuner, backbone: Backbone, classes: int, config: LossSection) -> nn.Module:
+        """A module with ``forward(outputs, labels) -> (loss, parts)`` on the outputs of a whole batch; its own tensors
+        (neck, classifier) are trained and never in the delta."""
+        return IdentityObjective(tuner.feature_width(backbone.image), classes, config)
+
     def tuner(self, backbone: Backbone, seed: int = 0) -> Tuner:
         """A fresh tuner whose initial values depend on ``seed`` alone; the caller's random state is kept."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(derive_seed("tuner", seed)):
             return Tuner(self.components(backbone)).to(backbone.device)

@@ -31,7 +31,7 @@ METHOD_SUMMARIES: dict[str, str] = {
 
 
 def third_party() -> dict[str, EntryPoint]:
-    """Methods that installed packages register."""
+    """Methods that installed packages register; a built-in method of the same name comes first."""
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
 
 
@@ -51,7 +51,13 @@ def find_method(name: str) -> type[Method]:
         return found
     outside = third_party()
     if name in outside:
-        loaded: type[Method] = outside[name].load()
+        try:
+            loaded: type[Method] = outside[name].load()
+        except Exception as error:
+            raise SettingsError(
+                f'The method "{name}" of another package ({outside[name].value}) does not load: {error}.',
+                "Update or remove that package.",
+            ) from error
         return loaded
     raise SettingsError(
         f'Unknown method "{name}".{did_you_mean(name, method_names())}',

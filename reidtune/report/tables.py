@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 METRICS = ("rank-1", "rank-5", "rank-10", "mAP", "mINP")
 NAME_WIDTH = 12  # least columns for a name in a table of metrics
+GAP = 2  # columns between two
 DELTA_FILES = ("delta.safetensors", "best.safetensors")
 
 
@@ -35,7 +36,7 @@ def metrics_table(results: Sequence[dict[str, Any]]) -> RenderableType:
     for heading in ("delta",) if shared else ("delta", "backbone"):
         table.add_column(heading, overflow="fold", min_width=NAME_WIDTH)
     for heading in METRICS:
-        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+        table.add_column(heading, justify="right", no_wrap=True, min_width=max(len(heading), len("100.0")))
     stack: list[Text] = []
     for result, name, backbone in zip(results, _names(results), backbones, strict=True):
         mark = f" [{sentences.index(obtained(result)) + 1}]" if len(sentences) > 1 else ""
@@ -49,7 +50,8 @@ def metrics_table(results: Sequence[dict[str, Any]]) -> RenderableType:
     below = below if len(sentences) > 1 else sentences
     if shared and backbones:
         below = [f"Backbone: {backbones[0]}.", *below]
-    return Group(_Fitting(table, Group(*stack)), "", *(Text(visible(line), overflow="fold") for line in below))
+    width = sum((column.min_width or 0) + GAP for column in table.columns) - GAP
+    return Group(_Fitting(table, width, Group(*stack)), "", *(Text(visible(line), overflow="fold") for line in below))
 
 
 def obtained(result: dict[str, Any]) -> str:
@@ -126,22 +128,17 @@ def format_bytes(count: float) -> str:
 def visible(text: str) -> str:
     """``text`` with what a terminal would act on or could not show (control characters, bytes of a foreign file name)
     written as escapes."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text
-    )
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 class _Fitting:
-    """A table where it fits, else something narrower; Rich alone would cut columns off."""
+    """A table where it has ``width`` columns, else something narrower; Rich alone would cut columns off."""
 
-    def __init__(self, table: Table, narrow: RenderableType) -> None:
-        self.table, self.narrow = table, narrow
+    def __init__(self, table: Table, width: int, narrow: RenderableType) -> None:
+        self.table, self.width, self.narrow = table, width, narrow
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from rich.measure import Measurement
-
-        needed = Measurement.get(console, options.update(width=1000), self.table).minimum
-        yield self.table if needed <= options.max_width else self.narrow
+        yield self.table if self.width <= options.max_width else self.narrow
 
 
 def _pairs(rows: Sequence[tuple[str, str]]) -> Table:

@@ -9,14 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reidtune.backbone.preprocess import Preprocess
+from reidtune.data.batch import Batch, make_batch
 from reidtune.data.loader import eval_loader
 from reidtune.data.record import Record
 from reidtune.data.transforms import EvalTransform
 
+Encode = Callable[[Batch], Tensor]
+
 
 @torch.no_grad()
 def embed_records(
-    encode: Callable[[Tensor], Tensor],
+    encode: Encode,
     records: Sequence[Record],
     preprocess: Preprocess,
     *,
@@ -26,15 +29,18 @@ def embed_records(
 ) -> Tensor:
     """Features of the records' images, L2-normalised: [N, D], float32, on the CPU.
 
-    ``encode`` maps preprocessed images [B, 3, H, W] to features [B, D]; ``progress`` is told how many images each
+    ``encode`` maps a batch to features [B, D]; ``progress`` is told how many images each
     batch had.
 
     Raises:
         DataError: an image cannot be read (it is named).
     """
     features: list[Tensor] = []
+    done = 0
     for images in eval_loader(records, EvalTransform(preprocess), batch_size, workers):
-        features.append(F.normalize(encode(images).float(), dim=-1).cpu())
+        batch = make_batch(images, records[done : done + len(images)])
+        done += len(images)
+        features.append(F.normalize(encode(batch).float(), dim=-1).cpu())
         if progress is not None:
             progress(len(images))
     return torch.cat(features)

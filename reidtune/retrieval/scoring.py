@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 
 from reidtune.backbone.preprocess import Preprocess
-from reidtune.data.record import Record, cameras
-from reidtune.retrieval.embed import embed_records
+from reidtune.data.record import Record
+from reidtune.retrieval.embed import Encode, embed_records
 from reidtune.retrieval.protocol import LEAVE_ONE_OUT, ignored
 from reidtune.retrieval.rank import JUNK, RankResult, rank
-
-Encode = Callable[[Tensor], Tensor]
 
 
 def rank_records(
@@ -109,12 +107,15 @@ def best_matches(
 
 
 def validation_protocol(records: Sequence[Record], protocol: str) -> str:
-    """How a validation set, which is query and gallery at once, is scored: the dataset's camera rule where every
-    record has a camera (it excludes the image itself as well), else leave-one-out."""
-    known = len(cameras(records)) > 1 and all(record.camera is not None for record in records)
-    if protocol == "cross-scene" and all(record.scene is not None for record in records):
-        return protocol
-    return "cross-camera" if protocol == "cross-camera" and known else LEAVE_ONE_OUT
+    """How a validation set, which is query and gallery at once, is scored: the dataset's camera (or scene) rule where
+    every record has one and some identity has two (it excludes the image itself as well), else leave-one-out."""
+    key = {"cross-camera": "camera", "cross-scene": "scene"}.get(protocol)
+    if key is None or any(getattr(record, key) is None for record in records):
+        return LEAVE_ONE_OUT
+    places: dict[int, set[int]] = {}
+    for record in records:
+        places.setdefault(record.identity, set()).add(getattr(record, key))
+    return protocol if any(len(seen) > 1 for seen in places.values()) else LEAVE_ONE_OUT
 
 
 def validate(

@@ -15,16 +15,16 @@ import torch
 from torch import nn
 
 from reidtune.config import RunConfig
+from reidtune.data.batch import dropout_seeds, make_batch
 from reidtune.data.loader import Batch, train_loader
 from reidtune.data.record import Record
-from reidtune.data.sampler import IdentitySampler
-from reidtune.data.seeds import derive_seed
 from reidtune.data.transforms import TrainTransform
 from reidtune.errors import DataError, ReidtuneError
 from reidtune.methods.base import Method, Stage
 from reidtune.model import Model
-from reidtune.training.objective import IdentityObjective
-from reidtune.training.optimiser import build_optimiser, learning_rate_factor, set_learning_rate
+from reidtune.seeds import derive_seed, seeded
+from reidtune.training.optimiser import build_optimiser, set_learning_rate
+from reidtune.training.schedule import plan_steps, sampler_for, stage_settings
 from reidtune.training.state import Interrupted, Progress, load_state, save_state, stop_signals
 
 _SAVE_SECONDS = 300.0  # within an epoch, the state is saved this often
@@ -64,24 +64,22 @@ class Task:
 def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
     """Train the tuner of ``task.model`` and leave the best (by validation mAP) or the last delta in the run folder.
 
-    Every random choice is a function of (seed, epoch, position) or of (seed, step), so a resumed run equals an
-    uninterrupted one, bit for bit, on the same machine and thread count.
+    Augmentation, dropout and the order of images are functions of (seed, epoch, position in the epoch), so a resumed
+    run equals an uninterrupted one, bit for bit, on the same machine and thread count (on CUDA, as far as its kernels
+    are deterministic).
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; the state is saved.
         ReidtuneError: the loss is not finite; bad data raises DataError. The last good state stays.
     """
     config, model, run = task.config, task.model, task.run
-    tuner = model.tuner
+    tuner, device = model.tuner, model.backbone.device
+    augment = config.augmentation
+    transform = TrainTransform(model.backbone.preprocess, augment.flip, augment.pad, augment.erase)
     sampler = sampler_for(task.records, config)
-    transform = TrainTransform(
-        model.backbone.preprocess, config.augmentation.flip, config.augmentation.pad, config.augmentation.erase
-    )
     plan = plan_steps(task.method.stages(), len(sampler), config)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        objective = IdentityObjective(model.backbone.image.output_width, len(task.labels), config.loss)
-    objective.to(model.backbone.device)
+    with seeded(derive_seed("heads", config.seed)):
+        objective = task.method.objective(tuner, model.backbone, len(task.labels), config.loss).to(device)
 
     progress = Progress()
     saved: dict[str, Any] = {}
@@ -94,23 +92,22 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
         optimiser.load_state_dict(saved["optimiser"])
 
     def keep() -> None:
-        modules = {
-            "tuner": tuner.state_dict(),
-            "objective": objective.state_dict(),
-            "optimiser": optimiser.state_dict(),
-        }
-        save_state(run, progress, task.identity, modules)
+        modules: dict[str, Any] = {"tuner": tuner, "objective": objective, "optimiser": optimiser}
+        save_state(run, progress, task.identity, {name: module.state_dict() for name, module in modules.items()})
 
     reporter.start(progress.step, plan.steps)
-    if task.validate is not None and not progress.rows:
-        progress.rows.append({"epoch": 0, "step": 0, **_prefixed(task.validate())})
-        reporter.epoch(progress.rows[-1])
+    if not resume:
+        if task.validate is not None:
+            progress.rows.append({"epoch": 0, "step": 0, **_prefixed(task.validate())})
+            reporter.epoch(progress.rows[-1])
+        keep()
     last_save = time.monotonic()
     with stop_signals() as stop, torch.random.fork_rng():
         while progress.step < plan.steps or progress.batch:  # a state may lie between the last step and its epoch's end
-            # An epoch is cut where the stage or the run ends: another epoch, another stage, another optimiser.
+            # An epoch is cut where its stage ends: another epoch, another stage, another optimiser.
             left = plan.ends[progress.stage] - progress.step
             batches = sampler.batches(progress.epoch)[: left + progress.batch]
+            position = sum(len(batch) for batch in batches[: progress.batch])
             loader = train_loader(
                 task.records,
                 task.labels,
@@ -123,18 +120,19 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
             )
             tuner.train()
             objective.train()
-            for images, labels, _ in _kept_on_bad_data(loader, keep):
-                torch.manual_seed(
-                    derive_seed("step", config.seed, progress.step)
-                )  # dropout is a function of (seed, step)
-                set_learning_rate(optimiser, config.optimiser.lr * plan.factor(progress.step, config))
+            for images, labels, indices in _kept_on_bad_data(loader, keep):
+                seeds = dropout_seeds(config.seed, progress.epoch, position, len(indices))
+                batch = make_batch(images, [task.records[index] for index in indices.tolist()], labels, seeds)
+                torch.manual_seed(derive_seed("step", config.seed, progress.step))  # for components of other packages
+                rate = plan.learning_rate(progress.step, config)
+                set_learning_rate(optimiser, rate)
                 with autocast(model, config.training.precision):
-                    features = model.encode_images(images)
-                loss, parts = objective(features.float(), labels.to(features.device))
+                    outputs = task.method.encode(model, batch)
+                loss, parts = objective(outputs, labels.to(device))
                 if not math.isfinite(value := loss.item()):
                     raise ReidtuneError(
                         f"The loss became {value} at step {progress.step + 1} (epoch {progress.epoch + 1}).",
-                        f"Lower the learning rate (now {config.optimiser.lr:g}). The state before it is kept in {run}.",
+                        f"Lower the learning rate ({rate:g} in that step). An earlier state is kept in {run}.",
                     )
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
@@ -145,6 +143,7 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
 
                 progress.step += 1
                 progress.batch += 1
+                position += len(indices)
                 for name, part in {"loss": loss, **parts}.items():
                     progress.sums[name] = progress.sums.get(name, 0.0) + part.item()
                 reporter.step(progress.step, value)
@@ -158,11 +157,13 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
             _finish_epoch(task, progress, reporter, plan.steps)
             if progress.stage != plan.stage_index(progress.step):
                 progress.stage = plan.stage_index(progress.step)
+                progress.best = progress.best_epoch = None  # a delta of an unfinished method is no candidate
                 optimiser = _enter_stage(plan.stages[progress.stage], tuner, objective, config)
             keep()
             last_save = time.monotonic()
             if stop and progress.step < plan.steps:
                 raise _interrupted(task, progress, plan.steps, stop.number)
+    tuner.eval()
     if not progress.finished:
         best, final = run / "best.safetensors", run / "delta.safetensors"
         if best.exists():
@@ -178,7 +179,7 @@ def _enter_stage(stage: Stage, tuner: nn.Module, heads: nn.Module, config: RunCo
     """Freeze what the stage does not train, and start a new optimiser on the rest."""
     for name, parameter in tuner.named_parameters():
         parameter.requires_grad_(stage.trains(name))
-    return build_optimiser(tuner, heads, config.optimiser, stage.trains)
+    return build_optimiser(tuner, heads if stage.heads else nn.Module(), stage_settings(stage, config), stage.trains)
 
 
 def _kept_on_bad_data(loader: Iterator[Batch], keep: Callable[[], None]) -> Iterator[Batch]:
@@ -209,49 +210,6 @@ def _finish_epoch(task: Task, progress: Progress, reporter: Reporter, steps: int
     progress.sums = {}
     _write_table(task.run / "metrics.csv", progress.rows)
     reporter.epoch(row)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How many steps a run has, and which stage each belongs to."""
-
-    stages: tuple[Stage, ...]
-    ends: tuple[int, ...]
-    steps: int
-    steps_per_epoch: int
-
-    def stage_index(self, step: int) -> int:
-        return next((index for index, end in enumerate(self.ends) if step < end), len(self.ends) - 1)
-
-    def factor(self, step: int, config: RunConfig) -> float:
-        """The factor on the learning rate; every stage has its own warm-up and cosine."""
-        index = self.stage_index(step)
-        start = self.ends[index - 1] if index else 0
-        chosen = config.optimiser
-        return learning_rate_factor(
-            step - start,
-            self.ends[index] - start,
-            min(chosen.warmup_epochs * self.steps_per_epoch, (self.ends[index] - start) / 2),
-            chosen.warmup_factor,
-            chosen.final_lr_factor,
-        )
-
-
-def sampler_for(records: list[Record], config: RunConfig) -> IdentitySampler:
-    instances = config.training.instances
-    return IdentitySampler(records, config.training.batch_size // instances, instances, config.seed)
-
-
-def plan_steps(stages: tuple[Stage, ...], steps_per_epoch: int, config: RunConfig) -> Plan:
-    """Epochs or steps of the whole run, split over the stages by their shares."""
-    steps = config.training.steps or config.training.epochs * steps_per_epoch
-    total = sum(stage.share for stage in stages)
-    done = 0.0
-    ends = []
-    for stage in stages:
-        done += stage.share
-        ends.append(round(steps * done / total))
-    return Plan(stages, tuple(ends), steps, steps_per_epoch)
 
 
 def autocast(model: Model, precision: str) -> torch.autocast:

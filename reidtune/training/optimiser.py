@@ -18,7 +18,8 @@ def build_optimiser(
     """An optimiser over the tuner's tensors for which ``trains(name)`` holds, and over the heads.
 
     Biases (names ending in ``bias``) learn ``bias_lr_factor`` times faster with their own weight decay, as the ReID
-    families do. A group's ``scale`` is its factor on the learning rate.
+    families do. ``head_lr_factor`` other than 1 replaces that rule for the heads (the later rule wins in IRRA's
+    family). A group's ``scale`` is its factor on the learning rate.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     named: Iterable[tuple[str, nn.Parameter, float]] = [
@@ -27,7 +28,7 @@ def build_optimiser(
     ]
     for name, value, factor in named:
         is_bias = name.endswith("bias")
-        scale = factor * (config.bias_lr_factor if is_bias else 1.0)
+        scale = config.bias_lr_factor if is_bias and factor == 1.0 else factor
         decay = config.bias_weight_decay if is_bias else config.weight_decay
         groups.setdefault((scale, decay), []).append(value)
     parameters: list[dict[str, Any]] = [

@@ -7,14 +7,16 @@ from typing import Any
 from torch import Tensor
 
 from reidtune.data import label_map, train_loader
+from reidtune.data.batch import dropout_seeds, make_batch
 from reidtune.data.record import cameras, identities
 from reidtune.data.transforms import TrainTransform
 from reidtune.delta.format import canonical_json
-from reidtune.training.loop import autocast, plan_steps, sampler_for
+from reidtune.training.loop import autocast
 from reidtune.training.memory import saved_bytes
 from reidtune.training.prepare import Prepared, delta_header
+from reidtune.training.schedule import plan_steps, sampler_for
 
-_MEMORY_SAMPLE = 4  # images for counting what autograd keeps
+_MEMORY_SAMPLE = 2  # images, and twice as many, for counting what autograd keeps
 
 
 def dry_run(prepared: Prepared) -> dict[str, Any]:
@@ -27,16 +29,24 @@ def dry_run(prepared: Prepared) -> dict[str, Any]:
     transform = TrainTransform(
         backbone.preprocess, config.augmentation.flip, config.augmentation.pad, config.augmentation.erase
     )
-    batch = sampler.batches(0)[0][:_MEMORY_SAMPLE]
-    images, _, _ = next(train_loader(prepared.train, labels, [batch], transform, seed=config.seed, epoch=0))
+    indices = sampler.batches(0)[0][: 2 * _MEMORY_SAMPLE]
+    images, classes, _ = next(train_loader(prepared.train, labels, [indices], transform, seed=config.seed, epoch=0))
     tuner = model.tuner.train()
-
-    def forward() -> Tensor:
-        with autocast(model, config.training.precision):
-            return model.encode_images(images)
-
     held = [*tuner.parameters(), *backbone.model.parameters()]
-    per_image = saved_bytes(forward, held) // len(images)
+
+    def kept(count: int) -> int:
+        records = [prepared.train[index] for index in indices[:count]]
+        batch = make_batch(images[:count], records, classes[:count], dropout_seeds(config.seed, 0, 0, count))
+
+        def forward() -> dict[str, Tensor]:
+            with autocast(model, config.training.precision):
+                return prepared.method.encode(model, batch)
+
+        return saved_bytes(forward, held)
+
+    few, more = kept(len(images) // 2), kept(len(images))  # what does not grow with the batch is kept once
+    per_image = (more - few) // (len(images) - len(images) // 2)
+    fixed = max(0, more - per_image * len(images))
     tuner.eval()
     header = canonical_json(delta_header(prepared, {}))
     tensors = sum(tensor.numel() * tensor.element_size() for tensor in tuner.tensors().values())
@@ -57,6 +67,7 @@ def dry_run(prepared: Prepared) -> dict[str, Any]:
         "bytes": tensors + len(header.encode()),
         "memory": {
             "activation_bytes_per_image": per_image,
-            "activation_bytes_per_batch": per_image * config.training.batch_size,
+            "activation_bytes_fixed": fixed,
+            "activation_bytes_per_batch": fixed + per_image * config.training.batch_size,
         },
     }

@@ -16,7 +16,7 @@ from reidtune.methods.base import Method
 from reidtune.methods.registry import find_method
 from reidtune.model import Model, default_backbone
 from reidtune.retrieval.scoring import validation_protocol
-from reidtune.training.loop import sampler_for
+from reidtune.training.schedule import sampler_for
 
 
 @dataclass
@@ -65,7 +65,7 @@ def prepare(source: str, config: RunConfig, say: Callable[[str], None] = lambda 
         device=device,
     )
     check_precision(config.training.precision, device)
-    method = page(settings)
+    method = page(page.complete(settings, dataset, config.data.noun))
     model = Model(backbone, method.tuner(backbone, config.seed))
     return Prepared(config, dataset, method, model, rest, validation, validation_protocol(validation, dataset.protocol))
 

@@ -71,7 +71,7 @@ class Run:
             model.tuner.eval()
             with autocast(model, config.training.precision):
                 return validate(
-                    model.encode_images,
+                    model.encode,
                     backbone.preprocess,
                     prepared.validation,
                     prepared.protocol,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from torch import Tensor, nn
 
 from reidtune.backbone.tower import Tower
@@ -28,13 +26,11 @@ class Component(nn.Module):
     :class:`reidtune.backbone.walk.SiteFunctions`.
 
     A component holds only its own trainable tensors and knows nothing of any dataset. ``towers`` names the towers it
-    acts in. ``reads_all_tokens`` says that it needs every row of every block, which switches off the tower's short
-    cuts. ``routed`` names tensors whose gradient depends on routing, as prefixes.
+    acts in. ``transient`` names tensors, as prefixes, that training needs and a delta does not.
     """
 
     towers: tuple[str, ...] = ("image",)
-    reads_all_tokens = False
-    routed: tuple[str, ...] = ()
+    transient: tuple[str, ...] = ()
 
     def embed(self, walk: Walk, place: str, tokens: Tensor) -> Tensor:
         raise NotImplementedError
@@ -66,10 +62,18 @@ class Component(nn.Module):
     def pool(self, walk: Walk, tokens: Tensor, feature: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def merged(self, towers: Mapping[str, Tower]) -> dict[str, Tensor] | None:
-        """Differences to backbone parameters (state-dict name → tensor of its shape) that replace this component at
-        inference, or ``None`` where it cannot be merged into weights."""
-        return None
+    def merge(self, values: dict[str, Tensor], tower: Tower) -> bool:
+        """Write this component into backbone parameters: change ``values`` (state-dict name → a copy that may be
+        written to) so that they alone give the features of one of its towers. False where that is impossible."""
+        return False
+
+    def auxiliary(self, statistics: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Named scalar losses from the statistics that this component left in the walk, added up over the batch."""
+        return {}
+
+    def feature_width(self, tower: Tower, width: int) -> int:
+        """The width of the feature of ``tower`` after this component's ``pool``; ``width`` is what it is without."""
+        return width
 
     def serves(self, site: str) -> bool:
         return getattr(type(self), site) is not getattr(Component, site)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,5 +30,7 @@ class Difference(Component):
         key = self.keys.get(name)
         return value if key is None else value + self.get_parameter(key)
 
-    def merged(self, towers: Mapping[str, Tower]) -> dict[str, Tensor]:
-        return {name: self.get_parameter(key).detach() for name, key in self.keys.items()}
+    def merge(self, values: dict[str, Tensor], tower: Tower) -> bool:
+        for name, key in self.keys.items():
+            values[name] += self.get_parameter(key).detach().cpu()
+        return True

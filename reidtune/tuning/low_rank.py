@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from reidtune.backbone.tower import Tower
 from reidtune.backbone.walk import Walk
 from reidtune.tuning.component import Component
+from reidtune.tuning.dropout import row_dropout
 
 LINEARS = ("q", "k", "v", "out", "fc1", "fc2")
 _STACKED = {"q": 0, "k": 1, "v": 2}
@@ -27,7 +28,8 @@ class _Pair(nn.Module):
 
     def product(self) -> Tensor:
         """B A [out, in]"""
-        return self.B.detach() @ self.A.detach()
+        product: Tensor = self.B.detach() @ self.A.detach()
+        return product.cpu()
 
 
 class LowRank(Component):
@@ -48,28 +50,24 @@ class LowRank(Component):
 
     def pairs(self, layer: int) -> dict[str, _Pair]:
         """The pairs of a block by the name of their linear map."""
-        return self.get_submodule(str(layer))._modules  # type: ignore[return-value]
+        return {name: pair for name, pair in self.get_submodule(str(layer)).named_children() if isinstance(pair, _Pair)}
 
     def linear(self, walk: Walk, layer: int, name: str, inputs: Tensor, outputs: Tensor) -> Tensor:
         pairs = self.pairs(layer)
         if name not in pairs:
             return outputs
         pair = pairs[name]
-        inputs = F.dropout(inputs, self.dropout, self.training)
+        if self.training:
+            inputs = row_dropout(inputs, self.dropout, walk.seeds, f"low-rank/{layer}/{name}")
         return outputs + self.scale * F.linear(F.linear(inputs, pair.A), pair.B)
 
-    def merged(self, towers: Mapping[str, Tower]) -> dict[str, Tensor]:
-        tower = towers[self.towers[0]]
-        differences: dict[str, Tensor] = {}
+    def merge(self, values: dict[str, Tensor], tower: Tower) -> bool:
         for layer in range(tower.layers):
             block = f"{tower.blocks}.{layer}"
             for name, pair in self.pairs(layer).items():
-                product = self.scale * pair.product()
                 if name in _STACKED:
-                    stacked = f"{block}.attn.in_proj_weight"
-                    whole = differences.setdefault(stacked, torch.zeros_like(tower.parameters[stacked]))
                     start = _STACKED[name] * tower.width
-                    whole[start : start + tower.width] = product
+                    values[f"{block}.attn.in_proj_weight"][start : start + tower.width] += self.scale * pair.product()
                 else:
-                    differences[f"{block}.{_PARAMETERS[name]}"] = product
-        return differences
+                    values[f"{block}.{_PARAMETERS[name]}"] += self.scale * pair.product()
+        return True

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from reidtune.backbone.tower import Tower
 from reidtune.backbone.walk import Walk
 from reidtune.tuning.component import Component
+from reidtune.tuning.dropout import row_dropout
 
 
 class _Bottleneck(nn.Module):
@@ -39,6 +40,8 @@ class ParallelAdapter(Component):
 
     def beside_mlp(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
         adapter: _Bottleneck = self.get_submodule(str(layer))  # type: ignore[assignment]
-        hidden = F.dropout(F.relu(adapter.down(tokens)), self.dropout, self.training)
+        hidden = F.relu(adapter.down(tokens))
+        if self.training:
+            hidden = row_dropout(hidden, self.dropout, walk.seeds, f"adapter/{layer}")
         added: Tensor = self.scale * adapter.up(hidden)
         return added

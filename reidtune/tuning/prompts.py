@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from reidtune.backbone.tower import ImageTower
 from reidtune.backbone.walk import Walk
 from reidtune.tuning.component import Component
+from reidtune.tuning.dropout import row_dropout
 
 
 class VisualPrompts(Component):
@@ -22,7 +23,7 @@ class VisualPrompts(Component):
     def __init__(self, tower: ImageTower, count: int, deep: bool, dropout: float = 0.0) -> None:
         super().__init__()
         self.count = count
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
         layers = tower.layers if deep else 1
         bound = math.sqrt(6 / (3 * tower.patch[0] * tower.patch[1] + tower.width))
         self.rows = nn.Parameter(torch.empty(layers, count, tower.width).uniform_(-bound, bound))
@@ -30,6 +31,8 @@ class VisualPrompts(Component):
     def tokens(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
         if layer >= len(self.rows):
             return tokens
-        rows = self.dropout(self.rows[layer]).expand(len(tokens), -1, -1).to(tokens.dtype)
+        rows = self.rows[layer].expand(len(tokens), -1, -1).to(tokens.dtype)
+        if self.training:
+            rows = row_dropout(rows, self.dropout, walk.seeds, f"prompts/{layer}")
         patches = tokens[:, 1:] if layer == 0 else tokens[:, 1 + self.count :]
         return torch.cat([tokens[:, :1], rows, patches], dim=1)

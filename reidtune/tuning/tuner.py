@@ -24,16 +24,18 @@ class Tuner(nn.Module):
         self._sites: dict[tuple[str, str], list[Component]] = {}
         for name, component in (components or {}).items():
             self.add_module(name, component)
-            for site in SITES:
-                if component.serves(site):
-                    for tower in component.towers:
-                        self._sites.setdefault((tower, site), []).append(component)
+            sites = [site for site in SITES if component.serves(site)]
+            if not sites:
+                raise ValueError(f"the component {name} serves no site; sites are {', '.join(SITES)}")
+            for site in sites:
+                for tower in component.towers:
+                    self._sites.setdefault((tower, site), []).append(component)
 
     def components(self) -> dict[str, Component]:
         return {name: module for name, module in self.named_children() if isinstance(module, Component)}
 
     def at(self, walk: Walk, site: str) -> list[Component]:
-        return self._sites.get((walk.tower.kind, site), [])
+        return self._sites.get((walk.kind, site), [])
 
     def embed(self, walk: Walk, place: str, tokens: Tensor) -> Tensor:
         for component in self.at(walk, "embed"):
@@ -91,9 +93,31 @@ class Tuner(nn.Module):
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
+    def feature_width(self, tower: Tower) -> int:
+        """Columns of the features of ``tower`` with this tuner."""
+        width = tower.output_width
+        for component in self._sites.get((tower.kind, "pool"), []):
+            width = component.feature_width(tower, width)
+        return width
+
+    def auxiliary(self, statistics: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The auxiliary losses of all components, ``<component>/<loss>``."""
+        return {
+            f"{name}/{loss}": value
+            for name, component in self.components().items()
+            for loss, value in component.auxiliary(statistics).items()
+        }
+
     def tensors(self) -> dict[str, Tensor]:
-        """The delta: every tensor by name, detached, on the CPU, contiguous."""
-        return {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        """The delta: every lasting tensor by name, detached, on the CPU, contiguous."""
+        return {name: value.detach().cpu().contiguous() for name, value in self._lasting().items()}
+
+    def _lasting(self) -> dict[str, Tensor]:
+        left_out = tuple(
+            f"{name}.{part}" for name, component in self.components().items() for part in component.transient
+        )
+        state: dict[str, Tensor] = self.state_dict()
+        return {name: value for name, value in state.items() if not (left_out and name.startswith(left_out))}
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take a delta's tensors.
@@ -101,7 +125,7 @@ class Tuner(nn.Module):
         Raises:
             DeltaError: names or shapes are not those of this tuner (the first difference is named).
         """
-        own = self.state_dict()
+        own = self._lasting()
         for name, value in own.items():
             if name not in tensors:
                 raise DeltaError(f"The delta lacks the tensor {name}.", "Its settings and its tensors disagree.")
@@ -112,15 +136,15 @@ class Tuner(nn.Module):
                 )
         if unknown := sorted(set(tensors) - set(own)):
             raise DeltaError(f"The delta holds a tensor that its method does not know: {unknown[0]}.")
-        self.load_state_dict(dict(tensors))
+        self.load_state_dict({**self.state_dict(), **tensors})
 
-    def merged(self, towers: Mapping[str, Tower]) -> dict[str, Tensor] | None:
-        """Differences to backbone parameters that give the same features as this tuner, or ``None``."""
-        total: dict[str, Tensor] = {}
-        for component in self.components().values():
-            part = component.merged(towers)
-            if part is None:
-                return None
-            for name, value in part.items():
-                total[name] = total[name] + value if name in total else value
-        return total
+    def merge(self, values: dict[str, Tensor], towers: Mapping[str, Tower]) -> bool:
+        """Write all components into copies of the backbone's parameters, in order; False where one cannot be.
+
+        ``values`` maps state-dict names to tensors that may be written to.
+        """
+        return all(
+            component.merge(values, towers[kind])
+            for component in self.components().values()
+            for kind in component.towers
+        )

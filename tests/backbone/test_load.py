@@ -60,8 +60,9 @@ def test_a_file_for_an_ambiguous_name_asks_for_the_activation(tmp_path):
     torch.manual_seed(0)
     state = weights.random_state(find_architecture("ViT-S-32"), "gelu")
     save_file(state, path)
-    with pytest.raises(SettingsError, match="Cannot tell the activation"):
-        load_backbone("ViT-B-32", str(path))
+    for name in ("ViT-B-32", "ViT-B/32"):
+        with pytest.raises(SettingsError, match="Cannot tell the activation"):
+            load_backbone(name, str(path))
     assert load_backbone("ViT-S-32", str(path)).activation == "gelu"  # this name exists with GELU only
     assert load_backbone("ViT-S-32", str(path), activation="quick_gelu").activation == "quick_gelu"
     with pytest.raises(SettingsError, match='Unknown activation "relu"'):
@@ -118,6 +119,7 @@ def test_random_weights_are_the_same_every_time_and_leave_the_random_state_alone
         ("ViT-B-16", "missing/file.pt", "The weights file missing/file.pt does not exist."),
         ("local-dir:nowhere", None, "nowhere has no open_clip_config.json"),
         ("ViT-S-16", None, "ViT-S-16 has no openai weights"),
+        ("tiny", "openai", "tiny brings its own weights, so --pretrained openai has no place"),
     ],
 )
 def test_names_that_do_not_work_say_why(name, pretrained, sentence):

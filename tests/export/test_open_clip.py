@@ -90,8 +90,12 @@ def test_existing_folders(tuned, tmp_path):
 
 def test_a_wrong_merge_is_noticed_and_nothing_is_left(tuned, tmp_path, monkeypatch):
     model = tuned("lora")
-    wrong = {name: value * 2 for name, value in model.tuner.merged({"image": model.backbone.image}).items()}
-    monkeypatch.setattr(model.tuner, "merged", lambda towers: wrong)
+    right = model.tuner.merge
+
+    def twice(values, towers):
+        return right(values, towers) and right(values, towers)
+
+    monkeypatch.setattr(model.tuner, "merge", twice)
     with pytest.raises(ReidtuneError, match="differs from backbone"):
         export_open_clip(model, tmp_path / "merged")
     assert not [path for path in tmp_path.iterdir() if "merged" in path.name]

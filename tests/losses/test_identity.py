@@ -31,6 +31,7 @@ def test_smoothing_spreads_over_all_classes_the_true_one_included():
     log_probabilities = logits.log_softmax(1)
     target = 0.8 * torch.eye(4)[labels] + 0.2 / 4
     close(cross_entropy_smooth(logits, labels, 0.2), -(target * log_probabilities).sum(1).mean())
+    assert cross_entropy_smooth(logits, labels) == cross_entropy_smooth(logits, labels, 0.1)
     close(cross_entropy_smooth(logits, labels, 0.0), -log_probabilities[range(5), labels].mean())
 
 

@@ -84,6 +84,25 @@ def test_one_identity_gives_zero_and_no_gradient():
     assert not gradient.any()
 
 
+def test_the_first_of_equally_hard_images_gets_the_gradient():
+    features, labels = torch.tensor([[0.0], [1.0], [-1.0], [3.0], [-3.0]]), torch.tensor([0, 0, 0, 1, 2])
+    _, gradient = value_and_gradient(features, labels, 9.0)
+    points = features.clone().requires_grad_()
+    farthest, nearest = [1, 2, 1, 3, 4], [3, 3, 4, 1, 2]  # anchor 0 has two of both
+    terms = [
+        (points[a] - points[p]).abs() - (points[a] - points[n]).abs()
+        for a, p, n in zip(range(5), farthest, nearest, strict=True)
+    ]
+    (torch.stack(terms) + 9).mean().backward()
+    close_gradient(gradient, points.grad)
+
+
+def test_the_margin_is_the_papers_by_default():
+    features, labels = torch.tensor([[0.0], [1.0], [1.1], [2.1]]), torch.tensor([0, 0, 1, 1])
+    # Anchors 0 and 3: 1 − 1.1; anchors 1 and 2: 1 − 0.1.
+    close(batch_hard_triplet(features, labels), torch.tensor((2 * (0.3 - 0.1) + 2 * (0.3 + 0.9)) / 4))
+
+
 def test_the_order_of_the_batch_does_not_matter():
     generator = torch.Generator().manual_seed(0)
     features, labels = torch.randn(12, 8, generator=generator), torch.randint(0, 4, (12,), generator=generator)

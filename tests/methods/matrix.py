@@ -44,7 +44,7 @@ ROWS = (
         tuple(f"lora.{{l}}.{n}.{m}" for n in ("q", "k", "v", "out", "fc1", "fc2") for m in "AB"),
         mergeable=True,
     ),
-    Row("vpt", {"tokens": 3}, ("prompts.rows",)),
+    Row("vpt", {"tokens": 3, "dropout": 0.3}, ("prompts.rows",)),
     Row("vpt", {"tokens": 3, "deep": False}, ("prompts.rows",)),
     Row("adapter", {"width": 4}, tuple(f"adapter.{{l}}.{n}.{m}" for n in ("down", "up") for m in ("weight", "bias"))),
     Row(

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from reidtune.backbone.walk import Walk
 from reidtune.config import validate_settings
 from reidtune.delta import read_tensors, write_delta
 from reidtune.errors import DeltaError
@@ -81,13 +82,11 @@ def test_saved_and_loaded_features_are_bit_equal(row, small_backbone, tmp_path, 
 def test_merged_features_are_those_of_the_tuner(row, small_backbone):
     _, tuner = make(row, small_backbone)
     disturb(tuner)
-    differences = tuner.merged({"image": small_backbone.image, "text": small_backbone.text})
-    assert (differences is not None) == row.mergeable
-    if differences is None:
-        return
     state = {name: value.clone() for name, value in small_backbone.model.state_dict().items()}
-    for name, difference in differences.items():
-        state[name] += difference
+    merged = tuner.merge(state, {"image": small_backbone.image, "text": small_backbone.text})
+    assert merged == row.mergeable
+    if not merged:
+        return
     with torch.no_grad():
         ours = small_backbone.image(images(small_backbone), tuner)
         merged = torch.func.functional_call(small_backbone.model, state, (images(small_backbone),))[0]
@@ -125,6 +124,17 @@ def test_bf16_autocast_on_the_cpu_is_close_to_fp32(row, small_backbone):
     assert all(parameter.grad is None or parameter.grad.dtype == torch.float32 for parameter in tuner.parameters())
     difference = (rough.float() - exact).abs().max() / exact.abs().max()
     assert 0 < difference < 0.05
+
+
+@pytest.mark.parametrize("row", TRAINED, ids=TRAINED_IDS)
+def test_parts_of_a_batch_give_the_features_of_the_whole_also_with_dropout(row, small_backbone):
+    _, tuner = make(row, small_backbone)
+    disturb(tuner).train()
+    batch, seeds = images(small_backbone, 4), torch.tensor([5, 6, 7, 8])
+    with torch.no_grad():
+        whole = small_backbone.image(batch, tuner, Walk(seeds=seeds))
+        parts = [small_backbone.image(batch[i : i + 2], tuner, Walk(seeds=seeds[i : i + 2])) for i in (0, 2)]
+    assert torch.allclose(torch.cat(parts), whole, atol=1e-5)
 
 
 @pytest.mark.parametrize("row", TRAINED, ids=TRAINED_IDS)

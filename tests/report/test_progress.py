@@ -48,6 +48,7 @@ def test_a_terminal_shows_step_and_loss():
     target = console(terminal=True)
     with TerminalReporter(target) as reporter:
         reporter.start(4, 10)
+        assert "4/10" in written(target)
         reporter.step(5, 1.5)
         reporter.epoch(ROW)
     text = written(target)

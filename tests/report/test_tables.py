@@ -98,6 +98,16 @@ def test_nothing_is_cut_off_at_any_width(width):
             assert part in letters
 
 
+@pytest.mark.parametrize("width", [68, 80, 120])
+def test_long_names_are_folded_beside_their_numbers(width):
+    lines = render(metrics_table([result(), result(**LONG)]), width=width)
+    row = next(line for line in lines if line.startswith("prompt-deco"))
+    assert row.split()[-5:] == ["95.4", "100.0", "100.0", "88.8", "5.0"]
+    assert "ViT-SO400M" in row
+    heading = next(line for line in lines if "rank-1" in line).rstrip()
+    assert heading.endswith("mINP")
+
+
 def test_a_narrow_terminal_gets_the_numbers_below_the_name():
     lines = render(metrics_table([result(), result(delta=None)]), width=44)
     assert lines[0] == "lora (harbour)"

@@ -171,7 +171,7 @@ def test_equal_scores_keep_gallery_order():
     assert "gallery order" in result.tie_rule
 
 
-FLOATS = [-3e38, -1.0, -1e-30, -1e-45, -0.0, 0.0, 1e-45, 1e-38, 1.0, 1.0 + 2**-23, 3e38]
+FLOATS = [-3e38, -1.0 - 2**-23, -1.0, -1e-30, -1e-45, -0.0, 0.0, 1e-45, 1e-38, 1.0, 1.0 + 2**-23, 3e38]
 
 
 @pytest.mark.parametrize("seed", range(8))

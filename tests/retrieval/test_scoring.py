@@ -24,10 +24,10 @@ from reidtune.retrieval.scoring import (
 PREPROCESS = Preprocess(8, 4, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
-def encode(images):
+def encode(batch):
     """Mean red and green, [B, 2]: the angle of a feature is the hue."""
-    assert images.shape[1:] == (3, 8, 4)
-    return images.mean((2, 3))[:, :2]
+    assert batch.images.shape[1:] == (3, 8, 4)
+    return batch.images.mean((2, 3))[:, :2]
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_rank_features_is_rank_with_the_labels_of_the_records(person):
 
 
 def test_best_matches_agree_with_the_ranking(person):
-    query = [person(9, 50, camera=0), person(1, 10, camera=0)]
+    query = [person(9, 50, camera=1), person(1, 10, camera=0)]
     gallery = [
         person(2, 60, camera=0),
         person(1, 10, camera=0),  # ignored

@@ -10,5 +10,5 @@ class Staged(Lora):
     def stages(self):
         return (
             Stage("first", share=1.0, trains=lambda name: ".q." in name),
-            Stage("second", share=2.0, trains=lambda name: ".v." in name),
+            Stage("second", share=2.0, heads=False, optimiser={"lr": 1e-2}, trains=lambda name: ".v." in name),
         )

@@ -24,7 +24,7 @@ def test_bias_rules_and_head_factor():
     optimiser = build_optimiser(tuner, heads, config, lambda name: True)
     assert isinstance(optimiser, torch.optim.AdamW)
     assert groups_of(optimiser, tuner) == {"weight": (0.1, 0.3), "bias": (0.2, 0.05)}
-    assert groups_of(optimiser, heads) == {"weight": (1.0, 0.3), "bias": (2.0, 0.05)}
+    assert groups_of(optimiser, heads) == {"weight": (1.0, 0.3), "bias": (1.0, 0.05)}
     set_learning_rate(optimiser, 0.01)
     assert groups_of(optimiser, tuner) == {"weight": (0.01, 0.3), "bias": (0.02, 0.05)}
 

@@ -1,8 +1,11 @@
+import pytest
+
 from reidtune.config import RunConfig
+from reidtune.errors import SettingsError
 from reidtune.methods.base import Stage
-from reidtune.training.loop import plan_steps
 from reidtune.training.plan import dry_run
 from reidtune.training.run import open_run
+from reidtune.training.schedule import plan_steps
 
 
 def test_a_dry_run_counts_and_writes_nothing(small_world, small_backbone, tmp_path):
@@ -43,6 +46,9 @@ def test_stages_share_the_steps_and_have_their_own_schedule():
         "backbone",
         "backbone",
     ]
-    assert plan.factor(4, config) == 1.0
-    assert plan.factor(10, config) == config.optimiser.warmup_factor  # the second stage warms up again
+    lr = config.optimiser.lr
+    assert plan.learning_rate(4, config) == lr
+    assert plan.learning_rate(10, config) == lr * config.optimiser.warmup_factor  # the second stage warms up again
+    with pytest.raises(SettingsError, match="1 steps are too few for the 2 stages"):
+        plan_steps(stages, 4, RunConfig.model_validate({"training": {"steps": 1}}))
     assert plan_steps(stages, 4, RunConfig.model_validate({"training": {"steps": 8}})).ends == (2, 8)

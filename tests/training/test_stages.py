@@ -41,6 +41,8 @@ def test_each_stage_moves_only_its_own_tensors(small_world, flags, tmp_path):
     switch = tensors_after(small_world, flags, tmp_path / "b", 3)
     start(small_world, flags, tmp_path / "whole")
     final = read_tensors(tmp_path / "whole")
+    heads = [load_state(tmp_path / name)[2]["objective"]["neck.classifier.weight"] for name in ("b", "whole")]
+    assert torch.equal(*heads)  # the second stage trains no heads
     for name, value in final.items():
         if ".q." in name:
             assert torch.equal(value, switch[name])

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from reidtune.backbone.walk import Walk
 from reidtune.tuning.low_rank import LowRank
 
 
@@ -35,7 +36,7 @@ def test_the_difference_is_scaled_and_only_targets_get_one():
     x, y = torch.randn(2, 5, 16), torch.randn(2, 5, 16)
     expected = y + 2.0 * x @ (pair.B @ pair.A).T
     assert torch.allclose(component.linear(None, 0, "v", x, y), expected, atol=1e-5)
-    assert component.linear(None, 0, "q", x, y) is y
+    assert component.linear(Walk(), 0, "q", x, y) is y
 
 
 def test_dropout_acts_while_training_only():
@@ -43,7 +44,7 @@ def test_dropout_acts_while_training_only():
     component = LowRank(Shape(), ["q"], rank=4, alpha=4.0, dropout=0.5)
     nn.init.normal_(component.pairs(0)["q"].B)
     x, y = torch.randn(1, 3, 16), torch.zeros(1, 3, 16)
-    calls = [component.linear(None, 0, "q", x, y) for _ in range(2)]
+    calls = [component.linear(Walk(), 0, "q", x, y) for _ in range(2)]
     assert not torch.equal(*calls)
     component.eval()
-    assert torch.equal(component.linear(None, 0, "q", x, y), component.linear(None, 0, "q", x, y))
+    assert torch.equal(component.linear(Walk(), 0, "q", x, y), component.linear(Walk(), 0, "q", x, y))

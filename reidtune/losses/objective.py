@@ -5,7 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from reidtune.config import LossSection
-from reidtune.losses import BNNeck, batch_hard_triplet, cross_entropy_smooth
+from reidtune.losses.identity import BNNeck, cross_entropy_smooth
+from reidtune.losses.triplet import batch_hard_triplet
+
+STATISTICS = "statistics/"  # prefix of sums over the batch among the outputs of an encoder
 
 
 class IdentityObjective(nn.Module):
@@ -20,9 +23,9 @@ class IdentityObjective(nn.Module):
         self.config = config
         self.neck = BNNeck(width, classes)
 
-    def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Features [B, D] and labels [B] in 0..classes−1 → the loss and its parts before weighting."""
-        config = self.config
+    def forward(self, outputs: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """``image`` features [B, D] and labels [B] in 0..classes−1 → the loss and its parts before weighting."""
+        config, features = self.config, outputs["image"].float()
         parts: dict[str, Tensor] = {}
         total = features.new_zeros(())
         if config.identity:

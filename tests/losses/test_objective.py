@@ -2,14 +2,14 @@ import torch
 
 from reidtune.config import LossSection
 from reidtune.losses import batch_hard_triplet, cross_entropy_smooth
-from reidtune.training.objective import IdentityObjective
+from reidtune.losses.objective import IdentityObjective
 
 
 def parts(**weights):
     torch.manual_seed(0)
     objective = IdentityObjective(6, 4, LossSection(**weights))
     features, labels = torch.randn(8, 6), torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
-    total, found = objective(features, labels)
+    total, found = objective({"image": features}, labels)
     return objective, features, labels, total, found
 
 

@@ -1,4 +1,4 @@
-from reidtune.data.seeds import derive_seed
+from reidtune.seeds import derive_seed
 
 
 def test_a_seed_is_the_same_everywhere_and_depends_on_every_part():

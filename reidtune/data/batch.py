@@ -1,0 +1,43 @@
+"""What goes through a model at once: images, and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reidtune.data.record import Record
+from reidtune.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``images`` are float32 [B, 3, H, W], or [B, M, 3, H, W] of M modalities; ``cameras`` [B] int64, ``None`` where
+    one is unknown. A training batch also has ``labels`` [B], classes from 0, and ``seeds`` [B], one for each sample
+    from (seed, epoch, position), from which dropout follows."""
+
+    images: Tensor
+    cameras: Tensor | None = None
+    labels: Tensor | None = None
+    seeds: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(*(None if part is None else part.to(device) for part in vars(self).values()))  # type: ignore[arg-type]
+
+
+def make_batch(
+    images: Tensor, records: Sequence[Record], labels: Tensor | None = None, seeds: Tensor | None = None
+) -> Batch:
+    """The batch of ``records``, whose images [B, ...] are read already."""
+    known = [record.camera for record in records]
+    cameras = None if any(camera is None for camera in known) else torch.tensor(known, dtype=torch.int64)
+    return Batch(images, cameras, labels, seeds)
+
+
+def dropout_seeds(seed: int, epoch: int, start: int, count: int) -> Tensor:
+    """Seeds [count] int64 of the samples at positions ``start`` … of an epoch."""
+    return torch.tensor(
+        [derive_seed("dropout", seed, epoch, start + place) for place in range(count)], dtype=torch.int64
+    )
