@@ -20,7 +20,7 @@ COMMANDS = ("train", "evaluate", "export", "inspect", "demo", "methods", "recipe
 ALIASES = {"eval": "evaluate"}
 
 EXAMPLES = (
-    "reidtune train demo --epochs 2 --output run",
+    "reidtune train demo --output run",
     "reidtune evaluate demo --delta run",
     "reidtune inspect run",
     "reidtune train /data/Market-1501 --method lora --output market",
@@ -55,12 +55,7 @@ def build() -> typer.Typer:
     )
     app.callback(epilog=_epilog(EXAMPLES))(_root)
     for name in COMMANDS:
-        try:
-            module = import_module(f"reidtune.cli.{name}")
-        except ModuleNotFoundError as error:
-            if error.name != f"reidtune.cli.{name}":
-                raise
-            continue
+        module = import_module(f"reidtune.cli.{name}")
         function, epilog = getattr(module, name), _epilog(getattr(module, "EXAMPLES", ()))
         app.command(name, epilog=epilog)(function)
         for alias in (alias for alias, command in ALIASES.items() if command == name):

@@ -17,10 +17,10 @@ from reidtune.data.transforms import Transform
 from reidtune.errors import DataError, ReidtuneError, SettingsError
 from reidtune.seeds import derive_seed
 
-__all__ = ["Batch", "Item", "check_files", "eval_loader", "read_image", "train_loader"]
+__all__ = ["Item", "Loaded", "check_files", "eval_loader", "read_image", "train_loader"]
 
 Item = tuple[int, int]  # index of the record, seed of its augmentation
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Loaded = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def train_loader(
@@ -32,7 +32,7 @@ def train_loader(
     epoch: int,
     start: int = 0,
     workers: int = 0,
-) -> Iterator[Batch]:
+) -> Iterator[Loaded]:
     """The epoch's ``batches`` (lists of indices into ``records``) as ``(images, labels, indices)``.
 
     ``images`` is float32 [B, 3, H, W], or [B, M, 3, H, W] for records of M > 1 modalities; ``labels`` (of the

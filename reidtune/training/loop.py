@@ -16,7 +16,7 @@ from torch import nn
 
 from reidtune.config import RunConfig
 from reidtune.data.batch import dropout_seeds, make_batch
-from reidtune.data.loader import Batch, train_loader
+from reidtune.data.loader import Loaded, train_loader
 from reidtune.data.record import Record
 from reidtune.data.transforms import TrainTransform
 from reidtune.errors import DataError, ReidtuneError
@@ -182,7 +182,7 @@ def _enter_stage(stage: Stage, tuner: nn.Module, heads: nn.Module, config: RunCo
     return build_optimiser(tuner, heads if stage.heads else nn.Module(), stage_settings(stage, config), stage.trains)
 
 
-def _kept_on_bad_data(loader: Iterator[Batch], keep: Callable[[], None]) -> Iterator[Batch]:
+def _kept_on_bad_data(loader: Iterator[Loaded], keep: Callable[[], None]) -> Iterator[Loaded]:
     """Pass batches on; where a file cannot be read, save the state, so that the run can go on once it is mended."""
     try:
         yield from loader
