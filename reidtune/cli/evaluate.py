@@ -33,7 +33,7 @@ def evaluate(
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps.")] = "auto",
     output: Annotated[Path | None, typer.Option(help="Write the JSON here as well.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Draw ranked lists to this PNG.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Draw ranked lists (of the last delta) to this PNG.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")] = False,
 ) -> None:
@@ -41,7 +41,7 @@ def evaluate(
 
     With a delta, its own backbone and preprocessing are used, and the result is kept beside the delta.
     """
-    from reidtune.errors import ReidtuneError, SettingsError
+    from reidtune.errors import ReidtuneError
     from reidtune.evaluation import evaluate_dataset, result_beside, write_result
     from reidtune.report.progress import counting
     from reidtune.report.tables import metrics_table
@@ -56,9 +56,7 @@ def evaluate(
         said.add(sentence)
 
     paths = [None if str(path) == "none" else path for path in delta or [Path("none")]]
-    if sheet is not None and len(paths) > 1:
-        raise SettingsError("--sheet draws the lists of one delta.", "Give one --delta.")
-    for path in paths:
+    for place, path in enumerate(paths, start=1):
         with counting(notes, "Images") as count:
             result = evaluate_dataset(
                 data,
@@ -74,7 +72,7 @@ def evaluate(
                 device=device,
                 say=say,
                 progress=count,
-                sheet=sheet,
+                sheet=sheet if place == len(paths) else None,
             )
         results.append(result)
         if path is not None:
