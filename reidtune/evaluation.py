@@ -15,7 +15,7 @@ from reidtune.data import Dataset, check_files, open_dataset, require_split
 from reidtune.delta import find_delta
 from reidtune.devices import choose_device
 from reidtune.errors import ReidtuneError, SettingsError
-from reidtune.model import default_backbone, load
+from reidtune.model import Model, default_backbone, load
 from reidtune.report.pictures import RankedRow, ranked_sheet, save_picture
 from reidtune.retrieval.rank import RankResult
 from reidtune.retrieval.scoring import best_matches, embed_both, rank_features
@@ -40,10 +40,12 @@ def evaluate_dataset(
     say: Callable[[str], None] = lambda sentence: None,
     progress: Callable[[int, int], None] | None = None,
     sheet: Path | None = None,
+    untuned: bool = False,
 ) -> dict[str, Any]:
     """The object that ``evaluate --json`` prints; metrics are fractions 0–1.
 
-    ``progress`` is told (images done, images in all); ``sheet`` is a picture file for :func:`draw_sheet`.
+    ``progress`` is told (images done, images in all); ``sheet`` is a picture file for :func:`draw_sheet`;
+    ``untuned`` takes the delta's backbone and preprocessing without its tuner.
 
     Raises:
         DataError: the data is missing or bad, or no query can be scored.
@@ -67,6 +69,8 @@ def evaluate_dataset(
         image_size=size,
         device=choose_device(device),
     )
+    if untuned:
+        model = Model(model.backbone)
     images = len({id(record) for record in (*dataset.query, *dataset.gallery)})
     done = 0
 

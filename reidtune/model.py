@@ -16,18 +16,20 @@ from reidtune.backbone.load import Backbone, load_backbone
 from reidtune.backbone.preprocess import Preprocess
 from reidtune.backbone.walk import Walk
 from reidtune.backbone.weights import looks_like_file
-from reidtune.config import validate_settings
+from reidtune.config import parse_image_size, validate_settings
 from reidtune.data.batch import Batch
 from reidtune.data.image import read_image, to_rgb
 from reidtune.data.record import ImageFile
 from reidtune.data.transforms import EvalTransform
 from reidtune.delta import DeltaHeader, check_backbone, find_delta, read_header, read_tensors
+from reidtune.devices import choose_device
 from reidtune.errors import SettingsError
 from reidtune.methods.registry import find_method
 from reidtune.tuning.tuner import Tuner
 
 ImageLike = str | Path | Image.Image | Tensor
 DEFAULT_BACKBONE = "ViT-B-16"
+_IMAGES_HINT = "Give paths, PIL images, or uint8 tensors [3, height, width]."
 
 
 class Model:
@@ -73,7 +75,7 @@ class Model:
 
         Raises:
             DataError: an image cannot be read (it is named).
-            SettingsError: something that is no image was given.
+            SettingsError: something that is no image was given, or a batch size below 1.
         """
         transform = EvalTransform(self.backbone.preprocess)
         features: list[Tensor] = []
@@ -83,12 +85,14 @@ class Model:
         return torch.cat(features) if features else torch.empty(0, self.tuner.feature_width(self.backbone.image))
 
     @torch.no_grad()
-    def embed_texts(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
-        """Features of texts, L2-normalised: Tensor [N, D], float32, on the CPU. Long texts keep their end token."""
-        if isinstance(texts, str):
-            texts = [texts]
+    def embed_texts(self, texts: Iterable[str], batch_size: int = 256) -> Tensor:
+        """Features of texts, L2-normalised: Tensor [N, D], float32, on the CPU. Long texts keep their end token.
+
+        Raises:
+            SettingsError: something that is no text was given, or a batch size below 1.
+        """
         features: list[Tensor] = []
-        for chunk in _chunks(texts, batch_size):
+        for chunk in _chunks(_as_texts(texts), batch_size):
             encoded = self.encode_texts(self.backbone.tokenizer(chunk))
             features.append(F.normalize(encoded.float(), dim=-1).cpu())
         return torch.cat(features) if features else torch.empty(0, self.tuner.feature_width(self.backbone.text))
@@ -104,7 +108,7 @@ def load(
     *,
     backbone: str | None = None,
     pretrained: str | None = None,
-    image_size: tuple[int, int] | None = None,
+    image_size: tuple[int, int] | str | None = None,
     activation: str | None = None,
     device: torch.device | str = "cpu",
 ) -> Model:
@@ -115,14 +119,18 @@ def load(
         backbone: an open_clip name, ``tiny`` or ``local-dir:FOLDER``; default: the delta's, else ViT-B-16.
         pretrained: a tag or weights file; needed where the delta was trained from a file. The fingerprint decides
             whether it is the right one.
-        image_size: height and width in pixels, only without a delta.
+        image_size: height and width in pixels, or ``"256x128"``; only without a delta.
         activation: only where a weights file does not tell.
-        device: a torch device.
+        device: a torch device, or ``auto``.
 
     Raises:
         DeltaError: the delta is damaged or does not fit the backbone; the first difference is named.
-        SettingsError: delta, backbone or pretrained tag does not exist.
+        SettingsError: delta, backbone, pretrained tag or device does not exist.
     """
+    if isinstance(device, str):
+        device = choose_device(device)
+    if isinstance(image_size, str):
+        image_size = parse_image_size(image_size)
     if delta is None:
         found = load_backbone(
             backbone or DEFAULT_BACKBONE, pretrained, image_size=image_size, activation=activation, device=device
@@ -175,6 +183,8 @@ def tuner_for(backbone: Backbone, method: str, settings: dict[str, Any]) -> Tune
 def _as_images(images: Iterable[ImageLike]) -> list[Path | Image.Image]:
     if isinstance(images, str | Path | Image.Image) or (isinstance(images, Tensor) and images.ndim == 3):
         images = [images]
+    if not isinstance(images, Iterable):
+        raise SettingsError(f"{_describe(images)} is not an image.", _IMAGES_HINT)
     found: list[Path | Image.Image] = []
     for image in images:
         if isinstance(image, str | Path):
@@ -184,9 +194,19 @@ def _as_images(images: Iterable[ImageLike]) -> list[Path | Image.Image]:
         elif isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3 and len(image) == 3:
             found.append(Image.fromarray(image.permute(1, 2, 0).cpu().numpy()))
         else:
-            raise SettingsError(
-                f"{_describe(image)} is not an image.", "Give paths, PIL images, or uint8 tensors [3, height, width]."
-            )
+            raise SettingsError(f"{_describe(image)} is not an image.", _IMAGES_HINT)
+        if isinstance(found[-1], Image.Image) and 0 in found[-1].size:
+            raise SettingsError(f"{_describe(image)} has no pixels.", _IMAGES_HINT)
+    return found
+
+
+def _as_texts(texts: Iterable[str]) -> list[str]:
+    if isinstance(texts, str):
+        return [texts]
+    found = list(texts) if isinstance(texts, Iterable) else [texts]
+    for text in found:
+        if not isinstance(text, str):
+            raise SettingsError(f"{_describe(text)} is not a text.", "Give strings.")
     return found
 
 
@@ -197,9 +217,12 @@ def _open(image: Path | Image.Image) -> Image.Image:
 def _describe(image: object) -> str:
     if isinstance(image, Tensor):
         return f"A tensor of shape {tuple(image.shape)} and type {image.dtype}"
-    return f"A {type(image).__name__}"
+    name = type(image).__name__
+    return f"{'An' if name[0] in 'aeiouAEIOU' else 'A'} {name}"
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+    if size < 1:
+        raise SettingsError(f"The batch size is {size}.", "Choose a batch size of at least 1.")
     for start in range(0, len(items), size):
         yield list(items[start : start + size])

@@ -56,11 +56,12 @@ def evaluate(
         said.add(sentence)
 
     paths = [None if str(path) == "none" else path for path in delta or [Path("none")]]
+    like = next((path for path in paths if path is not None), None)  # none beside a delta: the delta's own backbone
     for place, path in enumerate(paths, start=1):
         with counting(notes, "Images") as count:
             result = evaluate_dataset(
                 data,
-                path,
+                path or like,
                 backbone=backbone,
                 pretrained=pretrained,
                 activation=activation,
@@ -73,6 +74,7 @@ def evaluate(
                 say=say,
                 progress=count,
                 sheet=sheet if place == len(paths) else None,
+                untuned=path is None,
             )
         results.append(result)
         if path is not None:

@@ -39,6 +39,4 @@ def export(
         f"{result['largest_difference']:.1e} of the largest entry.",
         soft_wrap=True,
     )
-    stdout().print(
-        f'Load it: open_clip.create_model_and_transforms("local-dir:{clean(output)}")', soft_wrap=True, markup=False
-    )
+    stdout().print(f'Load it: open_clip.create_model_and_transforms("local-dir:{clean(output)}")', soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,8 +53,11 @@ def train(
     The best epoch is chosen on identities carved from the training split, never on the test split.
     """
     from reidtune.config import parse_set
+    from reidtune.errors import SettingsError
     from reidtune.training.run import open_run
 
+    if epochs is not None and steps is not None:
+        raise SettingsError("--epochs and --steps both say how long to train.", "Leave one of the two out.")
     flags: dict[str, Any] = {
         "method": method,
         "seed": seed,
@@ -65,7 +69,7 @@ def train(
         "data.protocol": protocol,
         "data.noun": noun,
         "training.epochs": epochs,
-        "training.steps": steps,
+        "training.steps": "none" if epochs is not None else steps,  # else the steps of a recipe would win
         "training.batch_size": batch_size,
         "training.device": device,
         "training.precision": precision,
@@ -73,7 +77,11 @@ def train(
         "optimiser.lr": lr,
         **parse_set(settings or ()),
     }
-    run = open_run(data, recipe, flags, output=output, resume=resume, init_from=init_from, force=force)
+    writes = not (dry_run or print_config)  # else an output folder in use is no matter
+    run = open_run(data, recipe, flags, output=output, resume=resume, init_from=init_from, force=force or not writes)
+    if print_config and as_json:
+        print_json({"schema": 1, "recipe": run.config.model_dump(mode="json"), "origins": run.origins})
+        return
     if print_config:
         stdout().print(clean(run.recipe_text(origins=True)), end="", soft_wrap=True)
         return
@@ -101,4 +109,5 @@ def train(
     from reidtune.report.tables import training_summary
 
     stdout().print(training_summary(result))
-    stdout().print(f"Evaluate it: reidtune evaluate {clean(run.source)} --delta {clean(result['run'])}", soft_wrap=True)
+    command = f"reidtune evaluate {shlex.quote(run.source)} --delta {shlex.quote(result['run'])}"
+    stdout().print(f"Evaluate it: {clean(command)}", soft_wrap=True)

@@ -36,6 +36,7 @@ def export_open_clip(model: Model, output: Path, force: bool = False) -> dict[st
         ReidtuneError: the folder cannot be written, or does not give the same features.
     """
     method = model.header.method if model.header else "zero-shot"
+    _check_output(output, force)
     towers = {"image": model.backbone.image, "text": model.backbone.text}
     state = {name: value.detach().cpu().clone() for name, value in model.backbone.model.state_dict().items()}
     if not model.tuner.merge(state, towers):
@@ -43,9 +44,6 @@ def export_open_clip(model: Model, output: Path, force: bool = False) -> dict[st
             f"The method {method} adds rows or branches that plain open_clip has no place for, so it cannot be merged.",
             'Use it through reidtune.load("delta.safetensors"), or train a method that merges: lora, full.',
         )
-    if output.exists() and not force:
-        raise SettingsError(f"{output} exists.", "Choose another --output, or add --force to replace it.")
-
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
@@ -61,8 +59,9 @@ def export_open_clip(model: Model, output: Path, force: bool = False) -> dict[st
                 "nothing was written.",
                 "Please report this with the delta's inspect output.",
             )
+        _check_output(output, force)  # again: the comparison may have taken minutes
         if output.exists():
-            _remove_export(output)
+            shutil.rmtree(output)
         staging.rename(output)
     except OSError as error:
         raise _unwritable(output, error) from error
@@ -106,16 +105,19 @@ def _write(folder: Path, model: Model, state: dict[str, Tensor]) -> None:
     }
     (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors makes it readable by its owner alone
 
 
-def _remove_export(folder: Path) -> None:
-    """Replace an earlier export, and nothing that is not one."""
-    known = {CONFIG, WEIGHTS}
-    if not folder.is_dir() or any(file.name not in known for file in folder.iterdir()):
+def _check_output(folder: Path, force: bool) -> None:
+    """Raise :class:`SettingsError` where ``folder`` exists, or with ``force``, where it is not an earlier export."""
+    if not folder.exists():
+        return
+    if not force:
+        raise SettingsError(f"{folder} exists.", "Choose another --output, or add --force to replace it.")
+    if not folder.is_dir() or any(file.name not in {CONFIG, WEIGHTS} for file in folder.iterdir()):
         raise SettingsError(
             f"{folder} holds other things than an export, so it is not replaced.", "Choose another --output."
         )
-    shutil.rmtree(folder)
 
 
 def _unwritable(path: Path, error: OSError) -> ReidtuneError:

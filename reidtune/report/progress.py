@@ -30,6 +30,9 @@ class TerminalReporter:
             self._progress.stop()
 
     def start(self, done: int, steps: int) -> None:
+        if done >= steps:
+            self.console.print(f"All {steps} steps are done already.")
+            return
         if done:
             self.console.print(f"Going on at step {done} of {steps}.")
         if self.console.is_terminal and not self.console.quiet:

@@ -116,6 +116,9 @@ def test_a_delta_loads_its_own_image_size_and_gives_the_validated_model(capsys, 
     untuned, tuned = both["results"]
     assert untuned["delta"] is None
     assert tuned["metrics"] != untuned["metrics"]
+    assert untuned["backbone"] == tuned["backbone"]  # image size included, though nobody gave one
+    alone = printed_json(capsys, ["evaluate", small_world, backbone, "--image-size", "32x16", "--json"])
+    assert untuned["metrics"] == alone["metrics"]
 
 
 def test_evaluate_draws_ranked_lists(capsys, small_world, trained, backbone, tmp_path):
