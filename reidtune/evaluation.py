@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from torch import Tensor
 
 from reidtune.config import parse_image_size
@@ -53,13 +54,16 @@ def evaluate_dataset(
         SettingsError: something named does not exist, or the task is not evaluated yet.
     """
     path = None if delta is None else find_delta(delta)
+    size = None if image_size is None else parse_image_size(image_size)
+    if path is not None and size is not None:
+        raise SettingsError("A delta brings its own image size.", "Leave --image-size out.")
+    chosen = choose_device(device)
     dataset = open_dataset(source, layout=layout, protocol=protocol)
     say(dataset.sentence)
     require_split(dataset, "test")
     if dataset.task != "image":
         raise SettingsError(f"{dataset.task.capitalize()} data is not evaluated yet.", "Image data is.")
     check_files([*dataset.query, *dataset.gallery])
-    size = None if image_size is None else parse_image_size(image_size)
     name = backbone or (default_backbone(source) if path is None else None)
     model = load(
         path,
@@ -67,7 +71,7 @@ def evaluate_dataset(
         pretrained=pretrained,
         activation=activation,
         image_size=size,
-        device=choose_device(device),
+        device=chosen,
     )
     if untuned:
         model = Model(model.backbone)
@@ -133,6 +137,23 @@ def draw_sheet(result: RankResult, features: tuple[Tensor, Tensor], dataset: Dat
         label = f"AP {100 * precision[index]:.1f}"
         rows.append(RankedRow(dataset.query[index], best, label))
     save_picture(ranked_sheet(rows), path)
+
+
+def check_output(path: Path, force: bool) -> None:
+    """Raise :class:`SettingsError` where :func:`write_result` to ``path`` would fail or replace a file unasked, which
+    is better known before an evaluation than after it."""
+    if path.is_dir():
+        raise SettingsError(f"--output {path} is a folder.", "Give a file.")
+    if path.exists() and not force:
+        raise SettingsError(f"--output {path} exists.", "Choose another file, or replace it with --force.")
+
+
+def check_sheet(path: Path) -> None:
+    """Raise :class:`SettingsError` where :func:`draw_sheet` cannot write a picture of that name."""
+    if path.is_dir():
+        raise SettingsError(f"--sheet {path} is a folder.", "Give a .png file.")
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise SettingsError(f"--sheet {path}: {path.suffix or 'no ending'} is no kind of picture.", "Use a .png file.")
 
 
 def write_result(result: dict[str, Any], path: Path) -> None:

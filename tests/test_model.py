@@ -97,7 +97,7 @@ def test_what_is_no_image_says_so(name, tmp_path):
     model = reidtune.load(backbone=name)
     with pytest.raises(reidtune.SettingsError, match=r"A tensor of shape \(3, 4, 4\) and type torch.float32 is not"):
         model.embed_images([torch.zeros(3, 4, 4)])
-    with pytest.raises(reidtune.SettingsError, match="A int is not an image"):
+    with pytest.raises(reidtune.SettingsError, match="An int is not an image"):
         model.embed_images([3])
     with pytest.raises(reidtune.DataError, match="missing"):
         model.embed_images([tmp_path / "missing.jpg"])

@@ -78,8 +78,8 @@ def run(arguments: Sequence[str]) -> int:
     except ReidtuneError as error:
         if _debugging():
             raise
-        print_error(error.message, error.hint)
         code = error.exit_code
+        print_error(error.message, error.hint, label="" if code > 128 else "Error:")  # a stop by signal is no error
     except Exception as error:
         if _debugging():
             raise

@@ -37,10 +37,15 @@ def clean(value: Any) -> str:
     return escape(_CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", str(value)))
 
 
-def print_error(message: str, hint: str = "") -> None:
+def note(console: Console, sentence: str) -> None:
+    """A sentence: wrapped between words on a terminal, one line in a file."""
+    console.print(clean(sentence), soft_wrap=not console.is_terminal)
+
+
+def print_error(message: str, hint: str = "", label: str = "Error:") -> None:
     """``Error: message`` in red and the hint below it, on stderr."""
     console = stderr()
-    console.print(f"[bold red]Error:[/] {clean(message)}", soft_wrap=True)
+    console.print(f"[bold red]{label}[/] {clean(message)}" if label else clean(message), soft_wrap=True)
     if hint:
         console.print(clean(hint), soft_wrap=True)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reidtune.cli.console import clean, print_json, stderr, stdout
+from reidtune.cli.console import note, print_json, stderr, stdout
 
 EXAMPLES = (
     "reidtune evaluate demo",
@@ -34,6 +34,7 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps.")] = "auto",
     output: Annotated[Path | None, typer.Option(help="Write the JSON here as well.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Draw ranked lists (of the last delta) to this PNG.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the --output file where it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")] = False,
 ) -> None:
@@ -41,8 +42,9 @@ def evaluate(
 
     With a delta, its own backbone and preprocessing are used, and the result is kept beside the delta.
     """
+    from reidtune.delta import read_header
     from reidtune.errors import ReidtuneError
-    from reidtune.evaluation import evaluate_dataset, result_beside, write_result
+    from reidtune.evaluation import check_output, check_sheet, evaluate_dataset, result_beside, write_result
     from reidtune.report.progress import counting
     from reidtune.report.tables import metrics_table
 
@@ -52,10 +54,16 @@ def evaluate(
 
     def say(sentence: str) -> None:
         if sentence not in said:
-            notes.print(clean(sentence), soft_wrap=True)
+            note(notes, sentence)
         said.add(sentence)
 
     paths = [None if str(path) == "none" else path for path in delta or [Path("none")]]
+    for tuned in filter(None, paths):
+        read_header(tuned)  # the last delta's damage is said before the first one is evaluated
+    if output is not None:
+        check_output(output, force)
+    if sheet is not None:
+        check_sheet(sheet)
     like = next((path for path in paths if path is not None), None)  # none beside a delta: the delta's own backbone
     for place, path in enumerate(paths, start=1):
         with counting(notes, "Images") as count:
@@ -81,11 +89,11 @@ def evaluate(
             try:
                 write_result(result, result_beside(path))
             except ReidtuneError as error:  # a read-only folder of shared deltas is no reason to lose the numbers
-                say(error.message)
+                note(stderr(quiet=quiet), error.message)  # also with --json
     final = results[0] if len(results) == 1 else {"schema": 1, "results": results}
-    if output is not None:
-        write_result(final, output)
     if as_json:
         print_json(final)
     else:
         stdout().print(metrics_table(results))
+    if output is not None:
+        write_result(final, output)

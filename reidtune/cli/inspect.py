@@ -87,7 +87,7 @@ def _print(delta: DeltaFile, verified: bool) -> None:
         },
     )
     _section("Data", header.data)
-    _section("Metrics", header.metrics)
+    _section("Metrics", dict(sorted(header.metrics.items(), key=lambda item: _natural(item[0]))))
     _section("Tensors", _components(delta))
     _section("Versions", header.versions)
 
@@ -101,6 +101,12 @@ def _section(title: str, values: dict[str, Any]) -> None:
     if not values:
         console.print("  none")
     console.print()
+
+
+def _natural(name: str) -> tuple[str, int]:
+    """Sorts rank-5 before rank-10."""
+    head, _, number = name.rpartition("-")
+    return (head, int(number)) if number.isdecimal() else (name, 0)
 
 
 def _components(delta: DeltaFile) -> dict[str, str]:

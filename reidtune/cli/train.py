@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reidtune.cli.console import clean, print_json, stderr, stdout
+from reidtune.cli.console import clean, note, print_json, stderr, stdout
 
 EXAMPLES = (
     "reidtune train demo",
@@ -86,7 +86,7 @@ def train(
         stdout().print(clean(run.recipe_text(origins=True)), end="", soft_wrap=True)
         return
     notes = stderr(quiet=quiet or as_json)
-    prepared = run.prepare(lambda sentence: notes.print(clean(sentence), soft_wrap=True))
+    prepared = run.prepare(lambda sentence: note(notes, sentence))
     if dry_run:
         from reidtune.training.plan import dry_run as count
 

@@ -64,10 +64,10 @@ def test_digest_covers_everything(
 @pytest.mark.parametrize(
     ("given", "recorded"),
     [
-        ("/home/me/ViT-B-16.pt", "ViT-B-16.pt"),
+        ("/models/ViT-B-16.pt", "ViT-B-16.pt"),
         ("C:\\models\\clip.safetensors", "clip.safetensors"),
         ("weights/clip.bin", "clip.bin"),
-        ("/home/me/weights", "weights"),
+        ("/models/weights", "weights"),
         ("openai", "openai"),
         (None, None),
     ],
