@@ -103,6 +103,48 @@ def test_what_is_no_image_says_so(name, tmp_path):
         model.embed_images([tmp_path / "missing.jpg"])
 
 
+@pytest.mark.parametrize("given", [None, 3, 2.5])
+def test_what_is_no_list_of_images_or_texts_says_so(name, given):
+    model = reidtune.load(backbone=name)
+    with pytest.raises(reidtune.SettingsError, match="is not an image"):
+        model.embed_images(given)
+    for texts in (given, ["fine", given]):
+        with pytest.raises(reidtune.SettingsError, match="is not a text"):
+            model.embed_texts(texts)
+
+
+def test_generators_serve_as_lists(name, pictures):
+    model = reidtune.load(backbone=name)
+    assert torch.equal(model.embed_images(picture for picture in pictures), model.embed_images(pictures))
+    assert torch.equal(model.embed_texts(word for word in ("a", "b")), model.embed_texts(["a", "b"]))
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_size_below_1_is_refused_and_never_gives_empty_features(name, pictures, size):
+    model = reidtune.load(backbone=name)
+    with pytest.raises(reidtune.SettingsError, match=f"batch size is {size}"):
+        model.embed_images(pictures, batch_size=size)
+    with pytest.raises(reidtune.SettingsError, match=f"batch size is {size}"):
+        model.embed_texts(["a"], batch_size=size)
+
+
+def test_images_without_pixels_are_refused(name):
+    model = reidtune.load(backbone=name)
+    for empty in (Image.new("RGB", (0, 5)), torch.zeros(3, 4, 0, dtype=torch.uint8)):
+        with pytest.raises(reidtune.SettingsError, match="has no pixels"):
+            model.embed_images([empty])
+
+
+def test_image_size_and_device_are_taken_as_the_command_line_takes_them(name):
+    model = reidtune.load(backbone=name, image_size="64x16", device="auto")
+    assert (model.backbone.preprocess.height, model.backbone.preprocess.width) == (64, 16)
+    for words in ("gpu", "cuda:99"):
+        with pytest.raises(reidtune.SettingsError, match=words):
+            reidtune.load(backbone=name, device=words)
+    with pytest.raises(reidtune.SettingsError, match="HEIGHTxWIDTH"):
+        reidtune.load(backbone=name, image_size="64")
+
+
 def test_errors_carry_a_message_and_a_hint(delta, name, tmp_path):
     with pytest.raises(reidtune.DeltaError) as error:
         reidtune.load(delta, backbone="tiny")

@@ -80,7 +80,7 @@ def train(
     writes = not (dry_run or print_config)  # else an output folder in use is no matter
     run = open_run(data, recipe, flags, output=output, resume=resume, init_from=init_from, force=force or not writes)
     if print_config and as_json:
-        print_json({"schema": 1, "recipe": run.config.model_dump(mode="json"), "origins": run.origins})
+        print_json({"schema": 1, "recipe": run.config.model_dump(), "origins": run.origins})
         return
     if print_config:
         stdout().print(clean(run.recipe_text(origins=True)), end="", soft_wrap=True)
