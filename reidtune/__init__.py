@@ -18,6 +18,7 @@ from reidtune.errors import DataError, DeltaError, ReidtuneError, SettingsError
 if TYPE_CHECKING:
     from reidtune.model import Model, load
     from reidtune.retrieval.rank import RankResult, rank
+    from reidtune.retrieval.search import SearchResult, search
 
 __version__ = "0.1.0"
 __all__ = [
@@ -26,10 +27,12 @@ __all__ = [
     "Model",
     "RankResult",
     "ReidtuneError",
+    "SearchResult",
     "SettingsError",
     "__version__",
     "load",
     "rank",
+    "search",
 ]
 
 _LAZY = {
@@ -37,6 +40,8 @@ _LAZY = {
     "load": "reidtune.model",
     "RankResult": "reidtune.retrieval.rank",
     "rank": "reidtune.retrieval.rank",
+    "SearchResult": "reidtune.retrieval.search",
+    "search": "reidtune.retrieval.search",
 }
 
 

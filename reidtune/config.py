@@ -105,6 +105,12 @@ class LossSection(_Section):
         default=0.3, description='triplet margin (Euclidean), or "soft" for the soft margin'
     )
     label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="label smoothing of the identity cross-entropy")
+    sdm: float = Field(default=0.0, ge=0, description="weight of similarity distribution matching (text data)")
+    itc: float = Field(default=0.0, ge=0, description="weight of the image-text contrast (text data)")
+    itc_masked: bool = Field(default=False, description="other pairs of a person are no negatives of the contrast")
+    cmpm: float = Field(default=0.0, ge=0, description="weight of cross-modal projection matching (text data)")
+    temperature: float = Field(default=0.02, gt=0, description="cosines are divided by it in sdm and itc")
+    auxiliary: float = Field(default=0.0, ge=0, description="weight of the losses that components add (load balancing)")
 
 
 class OptimiserSection(_Section):
@@ -136,7 +142,10 @@ class TrainingSection(_Section):
         default=None, gt=0, description="optimiser steps instead of epochs; none: epochs"
     )
     batch_size: int = Field(default=64, gt=0, description="images in a batch: identities x instances")
-    instances: int = Field(default=4, gt=0, description="images of each identity in a batch")
+    sampler: Literal["identity", "shuffle"] = Field(
+        default="identity", description="identity: batches of identities x instances; shuffle: every sample once an epoch"
+    )
+    instances: int = Field(default=4, gt=0, description="samples of each identity in a batch (sampler identity)")
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="fp32 or bf16 (autocast; weights stay fp32)")
     workers: int = Field(default=2, ge=0, description="processes that read images; changes nothing but speed")
     device: str = Field(
@@ -146,6 +155,10 @@ class TrainingSection(_Section):
 
     @model_validator(mode="after")
     def _batches(self) -> TrainingSection:
+        if self.sampler == "shuffle":
+            if self.batch_size < 2:
+                raise ValueError("batch_size is 1, and two samples are needed")
+            return self
         if self.batch_size % self.instances:
             raise ValueError(f"batch_size {self.batch_size} is not divisible by instances {self.instances}")
         if self.batch_size < 2 * self.instances:
@@ -159,6 +172,7 @@ class AugmentationSection(_Section):
     flip: float = Field(default=0.5, ge=0, le=1, description="probability of a horizontal flip")
     pad: int = Field(default=10, ge=0, description="pixels padded on each side before the random crop")
     erase: float = Field(default=0.5, ge=0, le=1, description="probability of erasing a rectangle")
+    mask_words: float = Field(default=0.0, ge=0, lt=1, description="probability of masking a word of a caption")
 
 
 class RunConfig(_Section):
@@ -176,9 +190,12 @@ class RunConfig(_Section):
 
     @model_validator(mode="after")
     def _losses(self) -> RunConfig:
-        if self.loss.identity == 0 and self.loss.triplet == 0:
-            raise ValueError("loss.identity and loss.triplet are both 0, so there is nothing to learn from")
-        if self.loss.triplet > 0 and self.training.instances < 2:
+        loss = self.loss
+        if not any((loss.identity, loss.triplet, loss.sdm, loss.itc, loss.cmpm)):
+            raise ValueError(
+                "loss.identity, loss.triplet, loss.sdm, loss.itc and loss.cmpm are all 0, so there is nothing to learn from"
+            )
+        if loss.triplet > 0 and self.training.sampler == "identity" and self.training.instances < 2:
             raise ValueError("training.instances must be at least 2 for the triplet loss, but is 1")
         return self
 
@@ -194,14 +211,19 @@ def resolve_config(
 
 
 def resolve_with_origins(
-    recipe: str | None, flags: Mapping[str, Any], *, fallback: Mapping[str, Any] | None = None
+    recipe: str | None,
+    flags: Mapping[str, Any],
+    *,
+    fallback: Mapping[str, Any] | None = None,
+    task: str = "image",
 ) -> tuple[RunConfig, dict[str, str]]:
     """The configuration and where each of its values (by dotted name) came from: default, a recipe, or a flag.
 
     ``recipe`` is a shipped name, a TOML file or a run folder. ``flags`` and ``fallback`` map dotted names to values,
     and ``None`` means not given; ``fallback`` lies just above the defaults (the backbone ``tiny`` for demo data).
-    The shipped recipe of a method on the backbone ``tiny`` is ``METHOD-tiny`` where there is one, else ``METHOD``; it
-    is left out where ``recipe`` names a shipped one.
+    The shipped recipe of a method on the backbone ``tiny`` is ``METHOD-tiny`` where there is one, else ``METHOD``; of a
+    method for several tasks, ``METHOD-text-tiny`` and ``METHOD-text`` on text data. It is left out where ``recipe``
+    names a shipped one.
 
     Raises :class:`SettingsError` with one line for each problem.
     """
@@ -216,8 +238,10 @@ def resolve_with_origins(
     layers = [("default", below)]
     if recipe is None or recipe not in recipe_names():
         backbone = next((name for layer in (flagged, given, below) if (name := _backbone_name(layer))), None)
-        candidates = [f"{method}-tiny", method] if backbone == "tiny" else [method]
-        if shipped := next((name for name in candidates if name in recipe_names()), None):
+        names = recipe_names()
+        base = f"{method}-{task}" if f"{method}-{task}" in names else method
+        candidates = [f"{base}-tiny", base] if backbone == "tiny" else [base]
+        if shipped := next((name for name in candidates if name in names), None):
             layers.append((f"recipe {shipped}", read_recipe(shipped)))
     layers += [(f"recipe {recipe}", given), ("flag", flagged)]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,19 @@ from PIL import Image
 from torch import Tensor
 
 from reidtune.config import parse_image_size
-from reidtune.data import Dataset, check_files, open_dataset, require_split
+from reidtune.data import Dataset, Record, check_files, open_dataset, require_split
+from reidtune.data.captions import one_caption_each
 from reidtune.delta import find_delta
 from reidtune.devices import choose_device
-from reidtune.errors import ReidtuneError, SettingsError
+from reidtune.errors import DataError, ReidtuneError, SettingsError, did_you_mean
 from reidtune.model import Model, default_backbone, load
 from reidtune.report.pictures import RankedRow, ranked_sheet, save_picture
+from reidtune.retrieval.protocol import LEAVE_ONE_OUT
 from reidtune.retrieval.rank import RankResult
-from reidtune.retrieval.scoring import best_matches, embed_both, rank_features
+from reidtune.retrieval.scoring import best_matches, embed_both, embed_pairs, rank_features
 
 RESULT_FILE = "evaluate.json"
+TASKS = ("image", "text", "multimodal")
 SHEET_ROWS, SHEET_RESULTS = 6, 10
 
 
@@ -34,6 +38,7 @@ def evaluate_dataset(
     activation: str | None = None,
     image_size: str | None = None,
     layout: str | None = None,
+    task: str | None = None,
     protocol: str | None = None,
     batch_size: int = 64,
     workers: int = 0,
@@ -45,7 +50,11 @@ def evaluate_dataset(
 ) -> dict[str, Any]:
     """The object that ``evaluate --json`` prints; metrics are fractions 0–1.
 
-    ``progress`` is told (images done, images in all); ``sheet`` is a picture file for :func:`draw_sheet`;
+    Of text data, captions are the queries and images the gallery; ``image_to_text`` has the other direction.
+    ``task`` image takes the images of text data alone, each a query among the others; by default the data says it.
+    A delta of another task is evaluated like any: what it does not tune is the backbone's.
+
+    ``progress`` is told (images and captions done, in all); ``sheet`` is a picture file for :func:`draw_sheet`;
     ``untuned`` takes the delta's backbone and preprocessing without its tuner.
 
     Raises:
@@ -57,12 +66,16 @@ def evaluate_dataset(
     size = None if image_size is None else parse_image_size(image_size)
     if path is not None and size is not None:
         raise SettingsError("A delta brings its own image size.", "Leave --image-size out.")
+    if task not in (None, *TASKS):
+        raise SettingsError(f'Unknown task "{task}".{did_you_mean(task, TASKS)}', f"Known tasks: {', '.join(TASKS)}.")
     chosen = choose_device(device)
     dataset = open_dataset(source, layout=layout, protocol=protocol)
     say(dataset.sentence)
     require_split(dataset, "test")
-    if dataset.task != "image":
-        raise SettingsError(f"{dataset.task.capitalize()} data is not evaluated yet.", "Image data is.")
+    dataset = _as_task(dataset, task)
+    queries = one_caption_each(dataset.query) if dataset.task == "text" else dataset.query
+    if not queries:
+        raise DataError(f"No test image of {source} has a caption.", "Evaluate the images alone: --task image.")
     check_files([*dataset.query, *dataset.gallery])
     name = backbone or (default_backbone(source) if path is None else None)
     model = load(
@@ -75,25 +88,22 @@ def evaluate_dataset(
     )
     if untuned:
         model = Model(model.backbone)
-    images = len({id(record) for record in (*dataset.query, *dataset.gallery)})
+    total = len({id(record) for record in (*dataset.query, *dataset.gallery)})
+    if dataset.task == "text":
+        total = len(dataset.gallery) + len({record.captions[0] for record in queries})
     done = 0
 
     def count(number: int) -> None:
         nonlocal done
         done += number
         if progress is not None:
-            progress(done, images)
+            progress(done, total)
 
-    features = embed_both(
-        model.encode,
-        model.backbone.preprocess,
-        dataset.query,
-        dataset.gallery,
-        batch_size=batch_size,
-        workers=workers,
-        progress=count,
-    )
-    result = rank_features(*features, dataset.query, dataset.gallery, dataset.protocol)
+    features = _embed(model, dataset, queries, batch_size=batch_size, workers=workers, progress=count)
+    result = rank_features(*features, queries, dataset.gallery, dataset.protocol)
+    back = None
+    if dataset.task == "text":
+        back = rank_features(*features[::-1], dataset.gallery, queries, dataset.protocol)
     if sheet is not None:
         draw_sheet(result, features, dataset, sheet)
     own = model.backbone.describe()
@@ -104,10 +114,9 @@ def evaluate_dataset(
         "layout": dataset.layout,
         "protocol": result.protocol,
         "tie_rule": result.tie_rule,
-        "metrics": result.metrics(),
-        "queries": {"total": result.queries, "skipped": len(result.skipped_queries)},
-        "skipped_examples": [dataset.query[index].path.name for index in result.skipped_queries[:3]],
-        "gallery": {"total": result.gallery, "ignored": result.ignored},
+        **_scores(result),
+        "skipped_examples": list(dict.fromkeys(queries[index].path.name for index in result.skipped_queries))[:3],
+        **({} if back is None else {"image_to_text": _scores(back)}),
         "data": {"hash": dataset.manifest()["hash"]},
         "backbone": {
             "name": own["name"],
@@ -120,22 +129,52 @@ def evaluate_dataset(
     }
 
 
+def _as_task(dataset: Dataset, task: str | None) -> Dataset:
+    """The dataset as one of ``task``: text data may be taken as its test images, each a query among the others."""
+    if task in (None, dataset.task) and dataset.task != "multimodal":
+        return dataset
+    if dataset.task == "multimodal":
+        raise SettingsError("Multimodal data is not evaluated yet.", "Image and text data are.")
+    if task == "image":
+        return replace(dataset, task="image", protocol=LEAVE_ONE_OUT, query=dataset.gallery)
+    raise SettingsError(f"--task {task} cannot be evaluated on {dataset.task} data.", "Leave --task out.")
+
+
+def _embed(model: Model, dataset: Dataset, queries: Sequence[Record], **options: Any) -> tuple[Tensor, Tensor]:
+    """Features of queries [Q, D] and gallery [G, D]; the queries of text data are captions."""
+    backbone, gallery = model.backbone, dataset.gallery
+    if dataset.task != "text":
+        return embed_both(model.encode, backbone.preprocess, queries, gallery, **options)
+    texts = (model.encode_texts, backbone.tokenizer)
+    return embed_pairs(model.encode, *texts, backbone.preprocess, queries, gallery, **options)
+
+
+def _scores(result: RankResult) -> dict[str, Any]:
+    return {
+        "metrics": result.metrics(),
+        "queries": {"total": result.queries, "skipped": len(result.skipped_queries)},
+        "gallery": {"total": result.gallery, "ignored": result.ignored},
+    }
+
+
 def draw_sheet(result: RankResult, features: tuple[Tensor, Tensor], dataset: Dataset, path: Path) -> None:
-    """A picture of ranked lists: queries from the worst to the best average precision, evenly apart, their first
-    results framed green (right) or red (wrong).
+    """A picture of ranked lists: queries (images or captions) from the worst to the best average precision, evenly
+    apart, their first results framed green (right) or red (wrong).
 
     Raises:
         ReidtuneError: it cannot be written.
     """
+    text = dataset.task == "text"
+    queries = one_caption_each(dataset.query) if text else dataset.query
     precision = result.average_precision.nan_to_num(2.0)  # skipped queries last, where they are not drawn
     order = precision.argsort(stable=True).tolist()[: result.queries - len(result.skipped_queries)]
     count = min(SHEET_ROWS, len(order))
     chosen = [order[round(place * (len(order) - 1) / max(1, count - 1))] for place in range(count)]
     rows = []
     for index in chosen:
-        best = best_matches(*features, dataset.query, dataset.gallery, dataset.protocol, index, SHEET_RESULTS)
+        best = best_matches(*features, queries, dataset.gallery, dataset.protocol, index, SHEET_RESULTS)
         label = f"AP {100 * precision[index]:.1f}"
-        rows.append(RankedRow(dataset.query[index], best, label))
+        rows.append(RankedRow(queries[index], best, label, queries[index].captions[0] if text else None))
     save_picture(ranked_sheet(rows), path)
 
 

@@ -25,10 +25,12 @@ from reidtune.delta import DeltaHeader, check_backbone, find_delta, read_header,
 from reidtune.devices import choose_device
 from reidtune.errors import SettingsError
 from reidtune.methods.registry import find_method
+from reidtune.seeds import derive_seed
 from reidtune.tuning.tuner import Tuner
 
 ImageLike = str | Path | Image.Image | Tensor
 DEFAULT_BACKBONE = "ViT-B-16"
+_TEXT_SEED = derive_seed("text tower")
 _IMAGES_HINT = "Give paths, PIL images, or uint8 tensors [3, height, width]."
 
 
@@ -53,6 +55,7 @@ class Model:
 
     def encode(self, batch: Batch) -> Tensor:
         """Features [B, D] of a batch's images, not normalised; differentiable in the tuner."""
+        assert batch.images is not None
         return self.encode_images(batch.images, image_walk(batch.to(self.backbone.device)))
 
     def encode_images(self, images: Tensor, walk: Walk | None = None) -> Tensor:
@@ -99,8 +102,14 @@ class Model:
 
 
 def image_walk(batch: Batch) -> Walk:
-    """A walk that knows what the batch knows."""
+    """A walk of the image tower that knows what the batch knows."""
     return Walk(seeds=batch.seeds, labels=batch.labels, cameras=batch.cameras)
+
+
+def text_walk(batch: Batch) -> Walk:
+    """A walk of the text tower that knows what the batch knows; its dropout is another than the image tower's."""
+    seeds = None if batch.seeds is None else batch.seeds ^ _TEXT_SEED
+    return Walk(seeds=seeds, labels=batch.labels)
 
 
 def load(

@@ -34,7 +34,7 @@ def golden() -> Path:
 
 @pytest.fixture(scope="session")
 def small_backbone(tmp_path_factory: pytest.TempPathFactory):
-    """Seeded random CLIP of two image blocks and one text block, 32×16 pixels, in no layer at its initial values."""
+    """Seeded random CLIP of two image blocks and two text blocks, 32×16 pixels, in no layer at its initial values."""
     import json
 
     import open_clip
@@ -47,7 +47,7 @@ def small_backbone(tmp_path_factory: pytest.TempPathFactory):
         "embed_dim": 24,
         "quick_gelu": True,
         "vision_cfg": {"image_size": [32, 16], "layers": 2, "width": 32, "head_width": 8, "patch_size": 8},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2},
     }
     folder = tmp_path_factory.mktemp("small")
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
@@ -79,8 +79,8 @@ def header_for():
             "settings": method.settings.model_dump(mode="json"),
             "backbone": backbone.describe(),
             "preprocess": backbone.preprocess.to_json(),
-            "task": "image",
-            "protocol": "cross-camera",
+            "task": method.tasks[0],
+            "protocol": "cross-modality" if method.tasks[0] == "text" else "cross-camera",
             "data": {},
             "metrics": {},
         }

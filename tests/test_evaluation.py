@@ -2,17 +2,21 @@
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from reidtune.data import open_dataset
+import reidtune.evaluation
+from reidtune.data import Dataset, ImageFile, Record, open_dataset
 from reidtune.delta import read_header, write_delta
 from reidtune.errors import DataError, ReidtuneError, SettingsError
 from reidtune.evaluation import check_output, check_sheet, evaluate_dataset, result_beside, write_result
 from reidtune.methods.registry import find_method
+from reidtune.model import load
+from reidtune.retrieval.rank import rank
 
 
 @pytest.fixture
@@ -124,3 +128,94 @@ def test_a_sheet_has_a_row_a_query(small_world, name, tmp_path):
     picture = Image.open(tmp_path / "lists.png")
     assert picture.height > 6 * 128
     assert len(picture.getcolors(maxcolors=1 << 24)) > 1000
+
+
+@pytest.fixture
+def captioned(tmp_path, monkeypatch):
+    """Text data of eight images of three people and one whom no caption finds; the source ``captioned``."""
+    folder, records = tmp_path / "captioned", []
+    folder.mkdir()
+    generator = torch.Generator().manual_seed(0)
+    for place, identity in enumerate([1, 1, 1, 2, 2, 3, 3, 4]):
+        path = folder / f"{place}.png"
+        red, green, blue = torch.randint(0, 256, (3,), generator=generator).tolist()
+        Image.new("RGB", (8, 16), (red, green, blue)).save(path)
+        captions = () if identity == 4 else (f"person {identity}", f"a walker of number {place}")
+        records.append(Record((ImageFile(path),), identity, captions=captions))
+    dataset = Dataset(folder, "table", "text", "cross-modality", (), records, records, "Eight images.")
+    monkeypatch.setattr(reidtune.evaluation, "open_dataset", lambda source, **options: dataset)
+    return dataset
+
+
+def reference(captioned, model, query):
+    """The same from the public functions: features of files and texts, and their ranking."""
+    images = model.embed_images([record.path for record in captioned.gallery])
+    pairs = [(record.identity, caption) for record in captioned.gallery for caption in record.captions]
+    texts, ids = model.embed_texts([caption for _, caption in pairs]), [identity for identity, _ in pairs]
+    image_ids = [record.identity for record in captioned.gallery]
+    if query == "text":
+        return rank(texts, images, query_ids=ids, gallery_ids=image_ids, protocol="all")
+    return rank(images, texts, query_ids=image_ids, gallery_ids=ids, protocol="all")
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_text_data_is_ranked_in_both_directions(captioned, name, delta, tuned):
+    """A delta of image data serves as well: its texts are the backbone's."""
+    seen = []
+    path = delta if tuned else None
+    result = evaluate_dataset("any", path, backbone=name, batch_size=5, progress=lambda *count: seen.append(count))
+    model = load(path, backbone=name)
+    forward, backward = reference(captioned, model, "text"), reference(captioned, model, "image")
+    assert (result["task"], result["protocol"]) == ("text", "cross-modality")
+    assert result["metrics"] == pytest.approx(forward.metrics())
+    assert result["queries"] == {"total": 14, "skipped": 0}
+    assert result["gallery"] == {"total": 8, "ignored": 0}
+    back = result["image_to_text"]
+    assert back["metrics"] == pytest.approx(backward.metrics())
+    assert back["queries"] == {"total": 8, "skipped": 1}  # the person without a caption
+    assert back["gallery"] == {"total": 14, "ignored": 0}
+    assert result["metrics"] != back["metrics"]
+    assert seen[-1] == (18, 18)  # eight images and ten different captions
+    assert result["data"]["hash"] == captioned.manifest()["hash"]
+
+
+def test_the_images_of_text_data_alone(captioned, name):
+    result = evaluate_dataset("any", backbone=name, task="image")
+    images = load(backbone=name).embed_images([record.path for record in captioned.gallery])
+    ids = [record.identity for record in captioned.gallery]
+    expected = rank(images, images, query_ids=ids, gallery_ids=ids, protocol="leave-one-out")
+    assert (result["task"], result["protocol"]) == ("image", "leave-one-out")
+    assert result["metrics"] == pytest.approx(expected.metrics())
+    assert result["queries"] == {"total": 8, "skipped": 1}
+    assert "image_to_text" not in result
+
+
+def test_a_task_that_the_data_is_not_for_is_refused(captioned, small_world, name, monkeypatch):
+    with pytest.raises(SettingsError, match='Unknown task "texts". Did you mean "text"'):
+        evaluate_dataset("any", backbone=name, task="texts")
+    assert evaluate_dataset("any", backbone=name, task="text")["task"] == "text"
+    for task, wanted, sentence in (
+        ("image", "text", "--task text cannot be evaluated on image data"),
+        ("text", "multimodal", "--task multimodal cannot be evaluated on text data"),
+        ("multimodal", None, "Multimodal data is not evaluated yet"),
+    ):
+        monkeypatch.setattr(reidtune.evaluation, "open_dataset", lambda *_, t=task, **__: replace(captioned, task=t))
+        with pytest.raises(SettingsError, match=sentence):
+            evaluate_dataset("any", backbone=name, task=wanted)
+
+
+def test_text_data_without_captions_is_refused(captioned, name, monkeypatch):
+    bare = [replace(record, captions=()) for record in captioned.query]
+    monkeypatch.setattr(
+        reidtune.evaluation, "open_dataset", lambda *_, **__: replace(captioned, query=bare, gallery=bare)
+    )
+    with pytest.raises(DataError, match="No test image of any has a caption"):
+        evaluate_dataset("any", backbone=name)
+
+
+def test_a_sheet_of_captions(captioned, name, tmp_path):
+    evaluate_dataset("any", backbone=name, sheet=tmp_path / "captions.png")
+    evaluate_dataset("any", backbone=name, task="image", sheet=tmp_path / "images.png")
+    captions, images = (Image.open(tmp_path / f"{kind}.png") for kind in ("captions", "images"))
+    assert captions.height == images.height
+    assert captions.width > images.width + 64  # a field for the words, and all eight images behind it

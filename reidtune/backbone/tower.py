@@ -167,7 +167,9 @@ class ImageTower(Tower):
 
 
 class TextTower(Tower):
-    """Token ids [B, T] → features [B, D]. Causal; the row of the largest id (EOS) is pooled."""
+    """Token ids [B, T] → features [B, D]. Causal; the row of the largest id (EOS) is pooled.
+
+    Columns behind the last end token of the batch are left out unless the tuner reads them."""
 
     kind = "text"
     prefix = ""
@@ -183,7 +185,10 @@ class TextTower(Tower):
 
     def __call__(self, ids: Tensor, tuner: SiteFunctions, walk: Walk | None = None) -> Tensor:
         walk = walk or Walk()
-        walk.tower, walk.ids = self, ids
+        walk.tower = self
+        if not tuner.reads_all_tokens(walk):  # rows after the last end token cannot reach it: attention is causal
+            ids = ids[:, : int(ids.argmax(dim=-1).max()) + 1]
+        walk.ids = ids
         tokens = F.embedding(ids, self.weight(walk, tuner, "token_embedding.weight"))
         tokens = tuner.embed(walk, "before_positions", tokens)
         tokens = tokens + self.weight(walk, tuner, "positional_embedding")[: tokens.shape[1]]

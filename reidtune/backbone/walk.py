@@ -51,6 +51,10 @@ class SiteFunctions(Protocol):
     component each call returns what it was given.
     """
 
+    def reads_all_tokens(self, walk: Walk) -> bool:
+        """Whether something is computed from rows that the feature does not depend on, such as a text's padding; if
+        not, the tower may leave them out."""
+
     def embed(self, walk: Walk, place: str, tokens: Tensor) -> Tensor:
         """Token rows at ``before_positions``, ``after_positions`` or ``after_ln_pre``."""
 

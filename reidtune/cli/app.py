@@ -16,12 +16,13 @@ from reidtune.cli.console import print_error
 from reidtune.errors import ReidtuneError
 
 # Command and module of reidtune.cli; the function is called like the module. A module may have EXAMPLES.
-COMMANDS = ("train", "evaluate", "export", "inspect", "demo", "methods", "recipes")
+COMMANDS = ("train", "evaluate", "search", "export", "inspect", "demo", "methods", "recipes")
 ALIASES = {"eval": "evaluate"}
 
 EXAMPLES = (
     "reidtune train demo --output run",
     "reidtune evaluate demo --delta run",
+    'reidtune search demo --delta run --text "a woman in a red coat"',
     "reidtune inspect run",
     "reidtune train /data/Market-1501 --method lora --output market",
 )

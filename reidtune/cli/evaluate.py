@@ -1,4 +1,4 @@
-"""``reidtune evaluate``: rank-1 and mAP of a delta, or of a backbone alone."""
+"""``reidtune evaluate``: rank-1 and mAP of a delta, or of a backbone alone, on images or on images and captions."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ EXAMPLES = (
     "reidtune evaluate demo",
     "reidtune evaluate demo --delta none --delta runs/lora-demo",
     "reidtune evaluate demo --delta runs/lora-demo --sheet lists.png",
+    "reidtune evaluate demo:text --sheet captions.png",
     "reidtune evaluate /data/Market-1501 --delta market.safetensors --json",
     "reidtune evaluate /data/Market-1501 --backbone ViT-B-16 --pretrained openai --image-size 256x128",
 )
@@ -28,8 +29,11 @@ def evaluate(
     activation: Annotated[str | None, typer.Option(help="gelu or quick_gelu, where a file does not tell.")] = None,
     image_size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH in pixels, without a delta.")] = None,
     layout: Annotated[str | None, typer.Option(help="How the data lies on disk. Default: recognised.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="image: of text data the images alone. Default: what the data is for.")
+    ] = None,
     protocol: Annotated[str | None, typer.Option(help="What a ranking ignores. Default: the layout's.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a batch.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images (or captions) a batch.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps.")] = "auto",
     output: Annotated[Path | None, typer.Option(help="Write the JSON here as well.")] = None,
@@ -38,7 +42,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")] = False,
 ) -> None:
-    """Rank the test split and print rank-1, mAP and mINP.
+    """Rank the test split and print rank-1, mAP and mINP; of text data both from captions to images and back.
 
     With a delta, its own backbone and preprocessing are used, and the result is kept beside the delta.
     """
@@ -66,7 +70,7 @@ def evaluate(
         check_sheet(sheet)
     like = next((path for path in paths if path is not None), None)  # none beside a delta: the delta's own backbone
     for place, path in enumerate(paths, start=1):
-        with counting(notes, "Images") as count:
+        with counting(notes, "Embedding") as count:
             result = evaluate_dataset(
                 data,
                 path or like,
@@ -75,6 +79,7 @@ def evaluate(
                 activation=activation,
                 image_size=image_size,
                 layout=layout,
+                task=task,
                 protocol=protocol,
                 batch_size=batch_size,
                 workers=workers,

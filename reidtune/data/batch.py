@@ -14,26 +14,35 @@ from reidtune.seeds import derive_seed
 
 @dataclass(frozen=True)
 class Batch:
-    """``images`` are float32 [B, 3, H, W], or [B, M, 3, H, W] of M modalities; ``cameras`` [B] int64, ``None`` where
-    one is unknown. A training batch also has ``labels`` [B], classes from 0, and ``seeds`` [B], one for each sample
-    from (seed, epoch, position), from which dropout follows."""
+    """``images`` are float32 [B, 3, H, W], or [B, M, 3, H, W] of M modalities; ``texts`` are token ids [B, T] int64
+    of a caption each; ``cameras`` [B] int64, ``None`` where one is unknown. A training batch also has ``labels`` [B],
+    classes from 0, ``seeds`` [B], one for each sample from (seed, epoch, position), from which dropout follows, and
+    ``indices`` [B] of the samples among all training samples. ``images`` is ``None`` in a stage that learns from cached
+    features."""
 
-    images: Tensor
+    images: Tensor | None
     cameras: Tensor | None = None
     labels: Tensor | None = None
     seeds: Tensor | None = None
+    texts: Tensor | None = None
+    indices: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(*(None if part is None else part.to(device) for part in vars(self).values()))  # type: ignore[arg-type]
+        return Batch(*(None if part is None else part.to(device) for part in vars(self).values()))
 
 
 def make_batch(
-    images: Tensor, records: Sequence[Record], labels: Tensor | None = None, seeds: Tensor | None = None
+    images: Tensor | None,
+    records: Sequence[Record],
+    labels: Tensor | None = None,
+    seeds: Tensor | None = None,
+    texts: Tensor | None = None,
+    indices: Tensor | None = None,
 ) -> Batch:
     """The batch of ``records``, whose images [B, ...] are read already."""
     known = [record.camera for record in records]
     cameras = None if any(camera is None for camera in known) else torch.tensor(known, dtype=torch.int64)
-    return Batch(images, cameras, labels, seeds)
+    return Batch(images, cameras, labels, seeds, texts, indices)
 
 
 def dropout_seeds(seed: int, epoch: int, start: int, count: int) -> Tensor:

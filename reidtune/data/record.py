@@ -43,6 +43,9 @@ class Record:
 class Dataset:
     """What a folder holds. ``query`` and ``gallery`` are the test split; equal lists mean that every image is both.
 
+    Of task ``text``, the captions of ``query`` look for the images of ``gallery``. ``validation`` is the layout's own
+    validation split, where a layout of that task has one: query and gallery alike.
+
     ``identity_names`` gives the folder or table name of each integer identity where the layout has names.
     ``sentence`` says what was recognised, for the user.
     """
@@ -56,6 +59,7 @@ class Dataset:
     gallery: Sequence[Record]
     sentence: str
     identity_names: dict[int, str] = field(default_factory=dict)
+    validation: Sequence[Record] = ()
 
     def manifest(self) -> dict[str, Any]:
         """Counts and a hash (SHA-256, hex) of the records: file names relative to the root, identities, cameras.
@@ -63,6 +67,8 @@ class Dataset:
         The hash does not depend on where the folder lies, nor on pixels.
         """
         splits = {"train": self.train, "query": self.query, "gallery": self.gallery}
+        if self.validation:
+            splits["val"] = self.validation
         digest = hashlib.sha256()
         for name, records in splits.items():
             for record in records:

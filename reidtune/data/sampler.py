@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Sequence
 from random import Random
 
-from reidtune.data.record import Record
+from reidtune.data.record import ImageFile, Record
 from reidtune.errors import SettingsError
 from reidtune.seeds import derive_seed
 
@@ -22,6 +22,9 @@ class IdentitySampler:
     full batches is in every batch, its other images wait for a later epoch. The number of batches does not depend on
     the epoch.
 
+    Records that share an image (its captions) are dealt so that the K of a group show different images as far as the
+    identity has them.
+
     Junk and distractors (identity ≤ 0) are never drawn. Raises ``SettingsError`` where there are fewer than P
     identities, or P < 2 or K < 1.
     """
@@ -30,6 +33,7 @@ class IdentitySampler:
         self.identities = identities
         self.instances = instances
         self.seed = seed
+        self._records = records
         self._images: dict[int, list[int]] = {}
         for index, record in enumerate(records):
             if record.identity > 0:
@@ -66,8 +70,7 @@ class IdentitySampler:
         while missing > 0:
             for identity in order:
                 if missing > 0 and len(groups[identity]) < self._batches:
-                    extra = self._images[identity].copy()
-                    rng.shuffle(extra)
+                    extra = self._shuffled(self._images[identity], rng)
                     groups[identity].append([extra[i % len(extra)] for i in range(self.instances)])
                     missing -= 1
         return self._spread(groups, order, rng)
@@ -86,17 +89,30 @@ class IdentitySampler:
 
     def _deal(self, images: list[int], rng: Random) -> list[list[int]]:
         K = self.instances
-        deck = images.copy()
-        rng.shuffle(deck)
+        deck = self._shuffled(images, rng)
         groups = [deck[start : start + K] for start in range(0, len(deck), K)]
         last = groups[-1]
         others = deck[: len(deck) - len(last)]
+        there = {self._records[index].images for index in last}
+        fresh = [index for index in others if self._records[index].images not in there]
+        others = fresh if len(fresh) >= K - len(last) else others
         if len(others) >= K - len(last):
             last.extend(rng.sample(others, K - len(last)))
         else:
             last.extend(deck[i % len(deck)] for i in range(K - len(last)))
         rng.shuffle(groups)  # where some must wait, the filled-up one is as likely to as the others
         return groups[: self._batches]
+
+    def _shuffled(self, images: list[int], rng: Random) -> list[int]:
+        """``images`` in random order; of those that are one image, a second is dealt when each image had its first, a
+        third when each that has so many had its second. Those with most come first, which keeps their own apart."""
+        deck = images.copy()
+        rng.shuffle(deck)
+        captions: dict[tuple[ImageFile, ...], list[int]] = {}
+        for index in deck:
+            captions.setdefault(self._records[index].images, []).append(index)
+        several = sorted(captions.values(), key=len, reverse=True)
+        return [group[turn] for turn in range(len(several[0])) for group in several if turn < len(group)]
 
     def _spread(self, groups: dict[int, list[list[int]]], order: list[int], rng: Random) -> list[list[int]]:
         """Deal every identity's groups to different batches: to those with most room, which always succeeds.
@@ -112,3 +128,34 @@ class IdentitySampler:
                 batches[number].extend(group)
                 heapq.heappush(room, (left + 1, rng.random(), number))
         return batches
+
+
+class ShuffleSampler:
+    """Every sample once an epoch in random order, ``batch_size`` at a time; a pure function of (seed, epoch).
+
+    The last batch holds what is left; a single sample that is left joins the batch before, since batch norm and losses
+    between pairs need two. Junk and distractors (identity ≤ 0) are never drawn. Raises ``SettingsError`` for a batch of
+    one or fewer than two samples.
+    """
+
+    def __init__(self, records: Sequence[Record], batch_size: int, seed: int) -> None:
+        self.batch_size = batch_size
+        self.seed = seed
+        self._samples = [index for index, record in enumerate(records) if record.identity > 0]
+        if batch_size < 2 or len(self._samples) < 2:
+            raise SettingsError(
+                f"Batches of {batch_size} cannot be sampled from {len(self._samples)} samples.",
+                "Both must be at least 2.",
+            )
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        full, left = divmod(len(self._samples), self.batch_size)
+        return max(1, full + (left > 1))
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        """The epoch's batches of indices into the records."""
+        deck = self._samples.copy()
+        Random(derive_seed("sampler", self.seed, epoch)).shuffle(deck)
+        starts = [number * self.batch_size for number in range(len(self))]
+        return [deck[start:end] for start, end in zip(starts, [*starts[1:], len(deck)], strict=True)]

@@ -9,13 +9,16 @@ from reidtune.errors import DataError, SettingsError
 from reidtune.seeds import derive_seed
 
 
-def split_identities(records: Sequence[Record], fraction: float, seed: int) -> tuple[list[Record], list[Record]]:
+def split_identities(
+    records: Sequence[Record], fraction: float, seed: int, images_needed: int = 2
+) -> tuple[list[Record], list[Record]]:
     """Divide ``records`` into (rest, validation) with no identity on both sides, each in the given order.
 
     ``fraction`` of the identities (rounded, at least 2, at least 2 left over) go to validation. Only identities that
-    can be scored are chosen: two images, and two cameras where the records know several cameras. The choice is a
-    function of the identity numbers and ``seed`` alone: a larger fraction adds identities to those of a smaller one.
-    ``fraction`` 0 puts everything into the rest.
+    can be scored are chosen: ``images_needed`` images, and two cameras where the records know several cameras. With
+    ``images_needed`` 1 cameras do not matter: a caption finds the very image it describes. The choice is a function of
+    the identity numbers and ``seed`` alone: a larger fraction adds identities to those of a smaller one. ``fraction`` 0
+    puts everything into the rest.
 
     Raises ``SettingsError`` for a fraction outside [0, 1), ``DataError`` where two identities on each side are
     impossible.
@@ -28,12 +31,13 @@ def split_identities(records: Sequence[Record], fraction: float, seed: int) -> t
     if fraction == 0:
         return list(records), []
     everyone = identities(records)
-    scorable = _scorable(records)
+    scorable = _scorable(records, images_needed)
     wanted = min(max(2, round(fraction * len(everyone))), len(scorable), len(everyone) - 2)
     if wanted < 2:
+        rule = "two images each, from two cameras where cameras are known" if images_needed > 1 else "an image each"
         raise DataError(
             f"No validation split can be carved from {len(everyone)} identities, of which {len(scorable)} can be "
-            "scored (two images each, from two cameras where cameras are known): 2 are needed on each side.",
+            f"scored ({rule}): 2 are needed on each side.",
             "Train without a validation split (fraction 0), or add identities.",
         )
     chosen = set(sorted(scorable, key=lambda identity: (derive_seed("split", seed, identity), identity))[:wanted])
@@ -46,8 +50,8 @@ def label_map(records: Iterable[Record]) -> dict[int, int]:
     return {identity: label for label, identity in enumerate(sorted(identities(records)))}
 
 
-def _scorable(records: Sequence[Record]) -> list[int]:
-    several_cameras = len(cameras(records)) > 1
+def _scorable(records: Sequence[Record], images_needed: int) -> list[int]:
+    several_cameras = images_needed > 1 and len(cameras(records)) > 1
     images: dict[int, int] = {}
     seen_by: dict[int, set[int | None]] = {}
     for record in records:
@@ -57,5 +61,5 @@ def _scorable(records: Sequence[Record]) -> list[int]:
     return [
         identity
         for identity, count in images.items()
-        if count > 1 and (not several_cameras or len(seen_by[identity] - {None}) > 1)
+        if count >= images_needed and (not several_cameras or len(seen_by[identity] - {None}) > 1)
     ]

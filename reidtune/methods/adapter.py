@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from reidtune.backbone.load import Backbone
-from reidtune.methods.base import BaseSettings, Method
+from reidtune.methods.base import TOWERS, BaseSettings, Method, Towers
 from reidtune.tuning.component import Component
 from reidtune.tuning.parallel_adapter import ParallelAdapter
 
@@ -14,12 +14,14 @@ class AdapterSettings(BaseSettings):
     width: int = Field(64, gt=0, description="bottleneck width")
     scale: float = Field(0.1, description="fixed factor on the adapter's output")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the bottleneck")
+    towers: Towers = Field("auto", description=TOWERS)
 
 
 class Adapter(Method):
     name = "adapter"
     title = "Bottleneck adapters parallel to the MLP of every block"
     citation = "Chen et al., AdaptFormer: Adapting Vision Transformers for Scalable Visual Recognition, NeurIPS 2022"
+    tasks = ("image", "text")
     parameters_vit_b16 = 1_189_632
     silent = "The paper tunes for classification and video; nothing is published for ReID."
     Settings = AdapterSettings
@@ -27,4 +29,7 @@ class Adapter(Method):
 
     def components(self, backbone: Backbone) -> dict[str, Component]:
         chosen = self.settings
-        return {"adapter": ParallelAdapter(backbone.image, chosen.width, chosen.scale, chosen.dropout)}
+        return {
+            f"{prefix}adapter": ParallelAdapter(tower, chosen.width, chosen.scale, chosen.dropout)
+            for prefix, tower in self.towers(backbone).items()
+        }

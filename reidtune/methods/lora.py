@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from reidtune.backbone.load import Backbone
-from reidtune.methods.base import BaseSettings, Method
+from reidtune.methods.base import TOWERS, BaseSettings, Method, Towers
 from reidtune.tuning.component import Component
 from reidtune.tuning.low_rank import LowRank
 
@@ -19,6 +19,7 @@ class LoraSettings(BaseSettings):
         ("q", "v"), min_length=1, description="linear maps that get a difference"
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the input of the difference")
+    towers: Towers = Field("auto", description=TOWERS)
 
     @field_validator("targets")
     @classmethod
@@ -32,6 +33,7 @@ class Lora(Method):
     name = "lora"
     title = "Low-rank differences of attention (and MLP) weights; merges into the backbone"
     citation = "Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022, arXiv 2106.09685"
+    tasks = ("image", "text")
     parameters_vit_b16 = 294_912
     silent = "The paper adapts language models; q and v are its main choice. Nothing is published for ReID."
     Settings = LoraSettings
@@ -39,4 +41,7 @@ class Lora(Method):
 
     def components(self, backbone: Backbone) -> dict[str, Component]:
         chosen = self.settings
-        return {"lora": LowRank(backbone.image, chosen.targets, chosen.rank, chosen.alpha, chosen.dropout)}
+        return {
+            f"{prefix}lora": LowRank(tower, chosen.targets, chosen.rank, chosen.alpha, chosen.dropout)
+            for prefix, tower in self.towers(backbone).items()
+        }

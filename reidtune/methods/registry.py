@@ -19,6 +19,13 @@ _PAGES = {
     "vpt": "reidtune.methods.vpt:Vpt",
     "adapter": "reidtune.methods.adapter:Adapter",
     "full": "reidtune.methods.full:Full",
+    "dm-adapter": "reidtune.methods.dm_adapter:DmAdapter",
+    "cskt": "reidtune.methods.cskt:Cskt",
+    "prompt-decoupling": "reidtune.methods.prompt_decoupling:PromptDecoupling",
+    "up-person": "reidtune.methods.up_person:UpPerson",
+    "coop": "reidtune.methods.coop:Coop",
+    "ivlp": "reidtune.methods.ivlp:Ivlp",
+    "maple": "reidtune.methods.maple:Maple",
 }
 
 METHOD_SUMMARIES: dict[str, str] = {
@@ -26,7 +33,14 @@ METHOD_SUMMARIES: dict[str, str] = {
     "lora": "low-rank differences of attention (and MLP) weights; merges into the backbone",
     "vpt": "learnable prompt rows between the class row and the patches, shallow or deep",
     "adapter": "bottleneck adapters parallel to the MLP (AdaptFormer)",
-    "full": "every parameter of the image tower; the baseline, with a large delta",
+    "full": "every parameter of the image tower, or of both; the baseline, with a large delta",
+    "dm-adapter": "text: sparse mixture of adapters beside the MLP in both towers, domain-aware router",
+    "cskt": "text: bidirectional prompts with coupling projections, dual adapters",
+    "prompt-decoupling": "text: prompts alone first, then CLIP with the prompts fixed",
+    "up-person": "text: LoRA on k and v, scaled prefixes, adapters beside the LayerNorms",
+    "coop": "text: learnable words in front of every caption",
+    "ivlp": "text: independent prompts in every block of both towers",
+    "maple": "text: text prompts, mapped linearly into the image tower",
 }
 
 

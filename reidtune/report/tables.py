@@ -18,7 +18,8 @@ DELTA_FILES = ("delta.safetensors", "best.safetensors")
 
 
 def metrics_table(results: Sequence[dict[str, Any]]) -> RenderableType:
-    """A row for each ``evaluate --json`` object, in percent, and below it how the numbers were obtained.
+    """A row for each ``evaluate --json`` object, in percent, and below it how the numbers were obtained. A result of
+    text data has two rows, text to image and image to text.
 
     Where results were obtained differently, a number in brackets leads from a row to its sentence. A backbone that all
     rows share stands below, too. Names that do not fit are folded, never cut; on a terminal too narrow for a table the
@@ -35,17 +36,25 @@ def metrics_table(results: Sequence[dict[str, Any]]) -> RenderableType:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for heading in ("delta",) if shared else ("delta", "backbone"):
         table.add_column(heading, overflow="fold", min_width=NAME_WIDTH)
+    directed = any("image_to_text" in result for result in results)
+    if directed:
+        widest = max(len(direction) for result in results for direction in _directions(result))
+        table.add_column("ranking", no_wrap=True, min_width=widest)
     for heading in METRICS:
         table.add_column(heading, justify="right", no_wrap=True, min_width=max(len(heading), len("100.0")))
     stack: list[Text] = []
     for result, name, backbone in zip(results, _names(results), backbones, strict=True):
         mark = f" [{sentences.index(obtained(result)) + 1}]" if len(sentences) > 1 else ""
         names = [name + mark] if shared else [name + mark, backbone]
-        numbers = [f"{100 * result['metrics'][metric]:.1f}" for metric in METRICS]
         texts = [Text(visible(word), overflow="fold") for word in names]
-        table.add_row(*texts, *numbers)
-        pairs = ", ".join(f"{metric} {number}" for metric, number in zip(METRICS, numbers, strict=True))
-        stack += [*texts, Text(pairs)]
+        stack += texts
+        directions = _directions(result)
+        rows = [[_percent(scores["metrics"][metric]) for metric in METRICS] for scores in directions.values()]
+        for direction, numbers in zip(directions, rows, strict=True):
+            pairs = ", ".join(f"{metric} {number}" for metric, number in zip(METRICS, numbers, strict=True))
+            stack.append(Text(f"{direction}: {pairs}" if directed else pairs))
+        # Both directions share a row, so that a folded name stands beside them and not between them.
+        table.add_row(*texts, *(["\n".join(directions)] if directed else []), *map("\n".join, zip(*rows, strict=True)))
     below = [f"[{number}] {sentence}" for number, sentence in enumerate(sentences, 1)]
     below = below if len(sentences) > 1 else sentences
     if shared and backbones:
@@ -54,11 +63,23 @@ def metrics_table(results: Sequence[dict[str, Any]]) -> RenderableType:
     return Group(_Fitting(table, width, Group(*stack)), "", *(Text(visible(line), overflow="fold") for line in below))
 
 
+def _directions(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The metrics and counts of each kind of ranking in a result."""
+    if "image_to_text" not in result:
+        return {"image to image": result}
+    return {"text to image": result, "image to text": result["image_to_text"]}
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f}"
+
+
 def obtained(result: dict[str, Any]) -> str:
     """How a result was obtained: protocol, counts, skipped queries, tie rule."""
     queries, gallery = result["queries"], result["gallery"]
+    kind = "captions as queries" if "image_to_text" in result else "queries"
     words = [
-        f"{result['layout']}, {result['protocol']}: {queries['total']:,} queries, {gallery['total']:,} gallery images"
+        f"{result['layout']}, {result['protocol']}: {queries['total']:,} {kind}, {gallery['total']:,} gallery images"
     ]
     if gallery["ignored"]:
         words.append(f"{gallery['ignored']:,} junk images left out")
@@ -69,6 +90,8 @@ def obtained(result: dict[str, Any]) -> str:
             f"{queries['skipped']:,} {'query' if queries['skipped'] == 1 else 'queries'} skipped for want of a positive"
             + (f" ({', '.join(names)}{more})" if names else "")
         )
+    if (back := result.get("image_to_text")) and back["queries"]["skipped"]:
+        words.append(f"image to text, {back['queries']['skipped']:,} of {back['queries']['total']:,} images skipped")
     return f"{'; '.join(words)}. Metrics in percent. Ties are {result['tie_rule']}."
 
 

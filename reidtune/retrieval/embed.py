@@ -1,4 +1,4 @@
-"""Records to features."""
+"""Records and captions to features."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from reidtune.data.record import Record
 from reidtune.data.transforms import EvalTransform
 
 Encode = Callable[[Batch], Tensor]
+EncodeTexts = Callable[[Tensor], Tensor]
+Tokenizer = Callable[[list[str]], Tensor]
 
 
 @torch.no_grad()
@@ -44,3 +46,28 @@ def embed_records(
         if progress is not None:
             progress(len(images))
     return torch.cat(features)
+
+
+@torch.no_grad()
+def embed_texts(
+    encode_texts: EncodeTexts,
+    captions: Sequence[str],
+    tokenizer: Tokenizer,
+    *,
+    batch_size: int = 64,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Features of captions, L2-normalised: [N, D], float32, on the CPU; equal captions have bit-equal features.
+
+    ``encode_texts`` maps token ids [B, T] to features [B, D]; ``progress`` is told how many different captions each
+    batch had.
+    """
+    different = list(dict.fromkeys(captions))
+    places = {caption: place for place, caption in enumerate(different)}
+    features: list[Tensor] = []
+    for start in range(0, len(different), batch_size):
+        chunk = different[start : start + batch_size]
+        features.append(F.normalize(encode_texts(tokenizer(chunk)).float(), dim=-1).cpu())
+        if progress is not None:
+            progress(len(chunk))
+    return torch.cat(features)[[places[caption] for caption in captions]]

@@ -10,12 +10,14 @@ CROSS_CAMERA = "cross-camera"
 CROSS_SCENE = "cross-scene"
 ALL = "all"
 LEAVE_ONE_OUT = "leave-one-out"
+CROSS_MODALITY = "cross-modality"
 
 PROTOCOLS = {
     CROSS_CAMERA: "gallery images of the query's identity and camera are ignored (the Market-1501 rule)",
     CROSS_SCENE: "gallery images of the query's identity and scene are ignored (the MSVR310 rule)",
     ALL: "nothing is ignored",
     LEAVE_ONE_OUT: "query and gallery are one set; only the query image itself is ignored",
+    CROSS_MODALITY: "every caption is a query, every image counts (nothing is ignored, whatever its camera)",
 }
 
 
@@ -46,7 +48,7 @@ def ignored(
     ``*_ids`` are identities, ``*_places`` cameras or scenes, ``*_rows`` the places of the items in the inputs, all
     int64, [Q] or [G].
     """
-    if name == ALL:
+    if name in (ALL, CROSS_MODALITY):
         return None
     if name == LEAVE_ONE_OUT:
         return query_rows[:, None] == gallery_rows[None, :]

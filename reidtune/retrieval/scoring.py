@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from reidtune.backbone.preprocess import Preprocess
+from reidtune.data.captions import one_caption_each
 from reidtune.data.record import Record
-from reidtune.retrieval.embed import Encode, embed_records
-from reidtune.retrieval.protocol import LEAVE_ONE_OUT, ignored
+from reidtune.retrieval.embed import Encode, EncodeTexts, Tokenizer, embed_records, embed_texts
+from reidtune.retrieval.protocol import CROSS_MODALITY, LEAVE_ONE_OUT, ignored
 from reidtune.retrieval.rank import JUNK, RankResult, rank
+
+CARVED_SPLIT = "validation identities, carved from the training identities"
+OWN_SPLIT = "the dataset's own validation split"
 
 
 def rank_records(
@@ -54,6 +58,29 @@ def embed_both(
     )
     one, other = ([places[id(record)] for record in records] for records in (query, gallery))
     return features[one], features[other]
+
+
+def embed_pairs(
+    encode: Encode,
+    encode_texts: EncodeTexts,
+    tokenizer: Tokenizer,
+    preprocess: Preprocess,
+    captions: Sequence[Record],
+    images: Sequence[Record],
+    *,
+    batch_size: int = 64,
+    workers: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Features of the captions [Q, D] of records with one caption each, and of the images [G, D] of others,
+    L2-normalised. :func:`rank_features` ranks images for captions, or captions for images, whichever come first.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    pictures = embed_records(encode, images, preprocess, batch_size=batch_size, workers=workers, progress=progress)
+    texts = [record.captions[0] for record in captions]
+    return embed_texts(encode_texts, texts, tokenizer, batch_size=batch_size, progress=progress), pictures
 
 
 def rank_features(
@@ -128,7 +155,37 @@ def validate(
         "protocol": protocol,
         "queries": len(records),
         "skipped": len(result.skipped_queries),
-        "split": "validation identities, carved from the training identities",
+        "split": CARVED_SPLIT,
+    }
+
+
+def validate_text(
+    encode: Encode,
+    encode_texts: EncodeTexts,
+    tokenizer: Tokenizer,
+    preprocess: Preprocess,
+    records: Sequence[Record],
+    *,
+    split: str = CARVED_SPLIT,
+    **options: Any,
+) -> dict[str, Any]:
+    """Text-to-image metrics of a validation set, every caption a query and every image in the gallery (the protocol of
+    IRRA, Jiang & Ye 2023), with how they were obtained.
+
+    ``split`` is :data:`CARVED_SPLIT` or :data:`OWN_SPLIT`; ``queries`` and ``skipped`` count captions.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    captions = one_caption_each(records)
+    features = embed_pairs(encode, encode_texts, tokenizer, preprocess, captions, records, **options)
+    result = rank_features(*features, captions, records, CROSS_MODALITY)
+    return {
+        **result.metrics(),
+        "protocol": CROSS_MODALITY,
+        "queries": len(captions),
+        "skipped": len(result.skipped_queries),
+        "split": split,
     }
 
 

@@ -15,14 +15,13 @@ import torch
 from torch import nn
 
 from reidtune.config import RunConfig
-from reidtune.data.batch import dropout_seeds, make_batch
-from reidtune.data.loader import Loaded, train_loader
+from reidtune.data.batch import Batch
 from reidtune.data.record import Record
-from reidtune.data.transforms import TrainTransform
 from reidtune.errors import DataError, ReidtuneError
 from reidtune.methods.base import Method, Stage
 from reidtune.model import Model
 from reidtune.seeds import derive_seed, seeded
+from reidtune.training.batches import BatchSource
 from reidtune.training.optimiser import build_optimiser, set_learning_rate
 from reidtune.training.schedule import plan_steps, sampler_for, stage_settings
 from reidtune.training.state import Interrupted, Progress, load_state, save_state, stop_signals
@@ -44,7 +43,7 @@ class Reporter(Protocol):
 class Task:
     """Everything that a training needs, made ready by :mod:`reidtune.training.run`.
 
-    ``labels`` maps identities to classes 0..C−1; ``validate`` gives metrics of the model as it is, or ``None``
+    ``records`` are the samples: of one caption each where ``kind`` is ``text``. ``labels`` maps identities to classes 0..C−1; ``validate`` gives metrics of the model as it is, or ``None``
     without a validation set; ``save`` writes the delta file of the tuner as it is. ``identity`` is what a resumed run
     must agree with.
     """
@@ -52,6 +51,7 @@ class Task:
     config: RunConfig
     model: Model
     method: Method
+    kind: str  # image or text
     records: list[Record]
     labels: dict[int, int]
     validate: Callable[[], dict[str, Any]] | None
@@ -74,12 +74,10 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
     """
     config, model, run = task.config, task.model, task.run
     tuner, device = model.tuner, model.backbone.device
-    augment = config.augmentation
-    transform = TrainTransform(model.backbone.preprocess, augment.flip, augment.pad, augment.erase)
-    sampler = sampler_for(task.records, config)
-    plan = plan_steps(task.method.stages(), len(sampler), config)
+    source = BatchSource(task.records, task.labels, task.kind == "text", model.backbone, config)
+    plan = plan_steps(task.method.stages(), len(sampler_for(task.records, config)), config)
     with seeded(derive_seed("heads", config.seed)):
-        objective = task.method.objective(tuner, model.backbone, len(task.labels), config.loss).to(device)
+        objective = task.method.objective(tuner, model.backbone, len(task.labels), config.loss, task.kind).to(device)
 
     progress = Progress()
     saved: dict[str, Any] = {}
@@ -87,7 +85,7 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
         progress, _, saved = load_state(run)
         tuner.load_state_dict(saved["tuner"])
         objective.load_state_dict(saved["objective"])
-    optimiser = _enter_stage(plan.stages[progress.stage], tuner, objective, config)
+    optimiser = _enter_stage(plan.stages[progress.stage], task, objective)
     if resume:
         optimiser.load_state_dict(saved["optimiser"])
 
@@ -106,29 +104,25 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
         while progress.step < plan.steps or progress.batch:  # a state may lie between the last step and its epoch's end
             # An epoch is cut where its stage ends: another epoch, another stage, another optimiser.
             left = plan.ends[progress.stage] - progress.step
-            batches = sampler.batches(progress.epoch)[: left + progress.batch]
-            position = sum(len(batch) for batch in batches[: progress.batch])
-            loader = train_loader(
-                task.records,
-                task.labels,
-                batches,
-                transform,
-                seed=config.seed,
-                epoch=progress.epoch,
+            stage = plan.stages[progress.stage]
+            chosen = sampler_for(task.records, config, stage).batches(progress.epoch)[: left + progress.batch]
+            batches = source.batches(
+                chosen,
+                progress.epoch,
                 start=progress.batch,
+                images=stage.images,
                 workers=config.training.workers,
             )
             tuner.train()
             objective.train()
-            for images, labels, indices in _kept_on_bad_data(loader, keep):
-                seeds = dropout_seeds(config.seed, progress.epoch, position, len(indices))
-                batch = make_batch(images, [task.records[index] for index in indices.tolist()], labels, seeds)
+            for batch in _kept_on_bad_data(batches, keep):
                 torch.manual_seed(derive_seed("step", config.seed, progress.step))  # for components of other packages
                 rate = plan.learning_rate(progress.step, config)
                 set_learning_rate(optimiser, rate)
                 with autocast(model, config.training.precision):
                     outputs = task.method.encode(model, batch)
-                loss, parts = objective(outputs, labels.to(device))
+                assert batch.labels is not None
+                loss, parts = objective(outputs, batch.labels.to(device))
                 if not math.isfinite(value := loss.item()):
                     raise ReidtuneError(
                         f"The loss became {value} at step {progress.step + 1} (epoch {progress.epoch + 1}).",
@@ -143,7 +137,6 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
 
                 progress.step += 1
                 progress.batch += 1
-                position += len(indices)
                 for name, part in {"loss": loss, **parts}.items():
                     progress.sums[name] = progress.sums.get(name, 0.0) + part.item()
                 reporter.step(progress.step, value)
@@ -154,11 +147,11 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
                     keep()
                     last_save = time.monotonic()
 
-            _finish_epoch(task, progress, reporter, plan.steps)
+            _finish_epoch(task, progress, reporter, plan.steps, stage.validate)
             if progress.stage != plan.stage_index(progress.step):
                 progress.stage = plan.stage_index(progress.step)
                 progress.best = progress.best_epoch = None  # a delta of an unfinished method is no candidate
-                optimiser = _enter_stage(plan.stages[progress.stage], tuner, objective, config)
+                optimiser = _enter_stage(plan.stages[progress.stage], task, objective)
             keep()
             last_save = time.monotonic()
             if stop and progress.step < plan.steps:
@@ -175,30 +168,35 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
     return progress
 
 
-def _enter_stage(stage: Stage, tuner: nn.Module, heads: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
-    """Freeze what the stage does not train, and start a new optimiser on the rest."""
+def _enter_stage(stage: Stage, task: Task, heads: nn.Module) -> torch.optim.Optimizer:
+    """Freeze what the stage does not train, let the method prepare, and start a new optimiser on the rest."""
+    tuner = task.model.tuner
     for name, parameter in tuner.named_parameters():
         parameter.requires_grad_(stage.trains(name))
-    return build_optimiser(tuner, heads if stage.heads else nn.Module(), stage_settings(stage, config), stage.trains)
+    tuner.eval()
+    with torch.no_grad(), autocast(task.model, task.config.training.precision):
+        task.method.begin(stage, task.model, task.records)
+    settings = stage_settings(stage, task.config)
+    return build_optimiser(tuner, heads if stage.heads else nn.Module(), settings, stage.trains)
 
 
-def _kept_on_bad_data(loader: Iterator[Loaded], keep: Callable[[], None]) -> Iterator[Loaded]:
+def _kept_on_bad_data(batches: Iterator[Batch], keep: Callable[[], None]) -> Iterator[Batch]:
     """Pass batches on; where a file cannot be read, save the state, so that the run can go on once it is mended."""
     try:
-        yield from loader
+        yield from batches
     except DataError:
         keep()
         raise
 
 
-def _finish_epoch(task: Task, progress: Progress, reporter: Reporter, steps: int) -> None:
+def _finish_epoch(task: Task, progress: Progress, reporter: Reporter, steps: int, validates: bool) -> None:
     """Average the losses, validate, keep the best delta, write the table of epochs."""
     config = task.config
     progress.epoch += 1
     row: dict[str, Any] = {"epoch": progress.epoch, "step": progress.step}
     row |= {name: value / progress.batch for name, value in progress.sums.items()}
     due = progress.epoch % config.training.validate_every == 0 or progress.step >= steps
-    if task.validate is not None and due:
+    if task.validate is not None and validates and due:
         metrics = task.validate()
         row |= _prefixed(metrics)
         if progress.best is None or metrics["mAP"] > progress.best:

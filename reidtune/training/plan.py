@@ -6,11 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from reidtune.data import label_map, train_loader
-from reidtune.data.batch import dropout_seeds, make_batch
+from reidtune.data import label_map
 from reidtune.data.record import cameras, identities
-from reidtune.data.transforms import TrainTransform
 from reidtune.delta.format import canonical_json
+from reidtune.training.batches import BatchSource
 from reidtune.training.loop import autocast
 from reidtune.training.memory import saved_bytes
 from reidtune.training.prepare import Prepared, delta_header
@@ -26,17 +25,19 @@ def dry_run(prepared: Prepared) -> dict[str, Any]:
     sampler = sampler_for(prepared.train, config)
     plan = plan_steps(prepared.method.stages(), len(sampler), config)
     labels = label_map(prepared.train)
-    transform = TrainTransform(
-        backbone.preprocess, config.augmentation.flip, config.augmentation.pad, config.augmentation.erase
-    )
+    texts = prepared.dataset.task == "text"
+    source = BatchSource(prepared.train, labels, texts, backbone, config)
     indices = sampler.batches(0)[0][: 2 * _MEMORY_SAMPLE]
-    images, classes, _ = next(train_loader(prepared.train, labels, [indices], transform, seed=config.seed, epoch=0))
-    tuner = model.tuner.train()
+    tuner = model.tuner
+    last = plan.stages[-1]  # the one that keeps most, where there are several
+    for name, parameter in tuner.named_parameters():
+        parameter.requires_grad_(last.trains(name))
+    prepared.method.begin(last, model, prepared.train)
+    tuner.train()
     held = [*tuner.parameters(), *backbone.model.parameters()]
 
     def kept(count: int) -> int:
-        records = [prepared.train[index] for index in indices[:count]]
-        batch = make_batch(images[:count], records, classes[:count], dropout_seeds(config.seed, 0, 0, count))
+        batch = next(source.batches([indices[:count]], 0))
 
         def forward() -> dict[str, Tensor]:
             with autocast(model, config.training.precision):
@@ -44,9 +45,10 @@ def dry_run(prepared: Prepared) -> dict[str, Any]:
 
         return saved_bytes(forward, held)
 
-    few, more = kept(len(images) // 2), kept(len(images))  # what does not grow with the batch is kept once
-    per_image = (more - few) // (len(images) - len(images) // 2)
-    fixed = max(0, more - per_image * len(images))
+    count = len(indices)
+    few, more = kept(count // 2), kept(count)  # what does not grow with the batch is kept once
+    per_image = (more - few) // (count - count // 2)
+    fixed = max(0, more - per_image * count)
     tuner.eval()
     header = canonical_json(delta_header(prepared, {}))
     tensors = sum(tensor.numel() * tensor.element_size() for tensor in tuner.tensors().values())
@@ -54,7 +56,7 @@ def dry_run(prepared: Prepared) -> dict[str, Any]:
         "schema": 1,
         "data": {
             **prepared.dataset.manifest(),
-            "training": {"images": len(prepared.train), "identities": len(labels)},
+            "training": {"captions" if texts else "images": len(prepared.train), "identities": len(labels)},
             "validation": {
                 "images": len(prepared.validation),
                 "identities": len(identities(prepared.validation)),

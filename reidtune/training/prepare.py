@@ -9,10 +9,11 @@ from typing import Any
 from reidtune.backbone.load import load_backbone
 from reidtune.config import RunConfig, validate_settings
 from reidtune.data import check_files, open_dataset, require_split, split_identities
-from reidtune.data.record import Dataset, Record, identities
+from reidtune.data.captions import one_caption_each
+from reidtune.data.record import Dataset, Record, cameras, identities
 from reidtune.devices import check_precision, choose_device
 from reidtune.errors import SettingsError
-from reidtune.methods.base import Method
+from reidtune.methods.base import Facts, Method
 from reidtune.methods.registry import find_method
 from reidtune.model import Model, default_backbone
 from reidtune.retrieval.scoring import validation_protocol
@@ -27,13 +28,20 @@ class Prepared:
     dataset: Dataset
     method: Method
     model: Model
-    train: list[Record]
+    train: list[Record]  # the samples: of one caption each for text data
     validation: list[Record]
     protocol: str  # of the validation
+    carved: bool  # the validation identities come from the training split
 
 
-def prepare(source: str, config: RunConfig, say: Callable[[str], None] = lambda sentence: None) -> Prepared:
-    """Open the data, check every file's header, load the backbone, build the tuner.
+def prepare(
+    source: str,
+    config: RunConfig,
+    say: Callable[[str], None] = lambda sentence: None,
+    dataset: Dataset | None = None,
+) -> Prepared:
+    """Open the data (``dataset`` where it is listed already), check every file's header, load the backbone, build the
+    tuner.
 
     Raises:
         DataError: the data is missing or bad. SettingsError: settings that do not fit. ReidtuneError: no weights.
@@ -42,7 +50,7 @@ def prepare(source: str, config: RunConfig, say: Callable[[str], None] = lambda 
     if page.name == "zero-shot":
         raise SettingsError("zero-shot has nothing to train.", f"Use: reidtune evaluate {source}")
     settings = validate_settings(page.Settings, config.settings)
-    dataset = open_dataset(source, layout=config.data.layout, protocol=config.data.protocol)
+    dataset = dataset or open_dataset(source, layout=config.data.layout, protocol=config.data.protocol)
     say(dataset.sentence)
     require_split(dataset, "train")
     if dataset.task not in page.tasks:
@@ -51,9 +59,17 @@ def prepare(source: str, config: RunConfig, say: Callable[[str], None] = lambda 
             "See: reidtune methods",
         )
     usable = [record for record in dataset.train if record.identity > 0]
-    rest, validation = split_identities(usable, config.data.validation_fraction, config.seed)
+    texts = dataset.task == "text"
+    carved = not (dataset.validation and config.data.validation_fraction > 0)
+    if carved:
+        fraction, needed = config.data.validation_fraction, 1 if texts else 2
+        rest, validation = split_identities(usable, fraction, config.seed, images_needed=needed)
+    else:
+        rest, validation = usable, list(dataset.validation)
+    if texts:
+        rest = one_caption_each(rest)
     sampler_for(rest, config)  # a batch that cannot be filled is said before anything slow happens
-    check_files(usable)
+    check_files([*usable, *(() if carved else validation)])
     device = choose_device(config.training.device)
     chosen = config.backbone
     backbone = load_backbone(
@@ -65,9 +81,12 @@ def prepare(source: str, config: RunConfig, say: Callable[[str], None] = lambda 
         device=device,
     )
     check_precision(config.training.precision, device)
-    method = page(page.complete(settings, dataset, config.data.noun))
+    facts = Facts(dataset.task, config.data.noun, len(identities(rest)), len(cameras(rest)))
+    method = page(page.complete(settings, facts))
     model = Model(backbone, method.tuner(backbone, config.seed))
-    return Prepared(config, dataset, method, model, rest, validation, validation_protocol(validation, dataset.protocol))
+    method.objective(model.tuner, backbone, facts.identities, config.loss, dataset.task)  # says what does not fit
+    protocol = dataset.protocol if texts else validation_protocol(validation, dataset.protocol)
+    return Prepared(config, dataset, method, model, rest, validation, protocol, carved)
 
 
 def delta_header(prepared: Prepared, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -85,6 +104,7 @@ def delta_header(prepared: Prepared, metrics: dict[str, Any]) -> dict[str, Any]:
         "data": {
             **dataset.manifest(),
             "validation": {
+                "split": "training identities" if prepared.carved else "the layout's own",
                 "fraction": config.data.validation_fraction,
                 "seed": config.seed,
                 "identities": [names.get(identity, str(identity)) for identity in validation_identities],

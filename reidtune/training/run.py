@@ -15,13 +15,14 @@ import torch
 
 from reidtune.backbone.load import Backbone
 from reidtune.config import RunConfig, changed_settings, replace_values, resolve_with_origins, to_toml
-from reidtune.data import label_map
+from reidtune.data import label_map, open_dataset
+from reidtune.data.record import Dataset
 from reidtune.delta import find_delta, read_header, read_tensors, write_delta
 from reidtune.delta.write import versions
 from reidtune.errors import ReidtuneError, SettingsError
 from reidtune.methods.registry import find_method
 from reidtune.model import default_backbone
-from reidtune.retrieval.scoring import validate
+from reidtune.retrieval.scoring import CARVED_SPLIT, OWN_SPLIT, validate, validate_text
 from reidtune.training.loop import Reporter, Task, autocast, train
 from reidtune.training.prepare import Prepared, delta_header, prepare
 from reidtune.training.state import STATE_FILE, load_state
@@ -41,6 +42,7 @@ class Run:
     output: Path
     resumes: bool = False
     init_from: Path | None = None
+    dataset: Dataset | None = None  # where it was listed to find out its task
 
     def recipe_text(self, origins: bool = False) -> str:
         """The complete recipe, with the origin of each value if wanted."""
@@ -49,7 +51,7 @@ class Run:
 
     def prepare(self, say: Callable[[str], None] = lambda sentence: None) -> Prepared:
         """Everything checked and loaded; see :func:`reidtune.training.prepare.prepare`."""
-        return prepare(self.source, self.config, say)
+        return prepare(self.source, self.config, say, self.dataset)
 
     def train(self, prepared: Prepared, reporter: Reporter) -> dict[str, Any]:
         """Train, and return the object that ``train --json`` prints.
@@ -69,15 +71,19 @@ class Run:
 
         def metrics_now() -> dict[str, Any]:
             model.tuner.eval()
+            options = {"batch_size": config.training.batch_size, "workers": config.training.workers}
             with autocast(model, config.training.precision):
-                return validate(
-                    model.encode,
-                    backbone.preprocess,
-                    prepared.validation,
-                    prepared.protocol,
-                    batch_size=config.training.batch_size,
-                    workers=config.training.workers,
-                )
+                if prepared.dataset.task == "text":
+                    return validate_text(
+                        model.encode,
+                        model.encode_texts,
+                        backbone.tokenizer,
+                        backbone.preprocess,
+                        prepared.validation,
+                        split=CARVED_SPLIT if prepared.carved else OWN_SPLIT,
+                        **options,
+                    )
+                return validate(model.encode, backbone.preprocess, prepared.validation, prepared.protocol, **options)
 
         def save(path: Path, metrics: dict[str, Any]) -> None:
             write_delta(path, model.tuner.tensors(), delta_header(prepared, metrics))
@@ -86,6 +92,7 @@ class Run:
             config=config,
             model=model,
             method=prepared.method,
+            kind=prepared.dataset.task,
             records=prepared.train,
             labels=label_map(prepared.train),
             validate=metrics_now if prepared.validation else None,
@@ -175,6 +182,11 @@ def open_run(
         raise SettingsError("Say what to train on.", "For example: reidtune train demo")
     fallback = {"backbone.name": default_backbone(source)}
     config, origins = resolve_with_origins(recipe, flags, fallback=fallback)
+    dataset = None
+    if len(find_method(config.method).tasks) > 1:  # its shipped recipe depends on what the data is
+        dataset = _listed(source, config)
+        if dataset is not None and dataset.task != "image":
+            config, origins = resolve_with_origins(recipe, flags, fallback=fallback, task=dataset.task)
     config = _complete(config)
     folder = output or Path("runs") / f"{config.method}-{_short_name(source)}"
     if folder.exists() and not force and (not folder.is_dir() or any(folder.iterdir())):
@@ -182,7 +194,15 @@ def open_run(
         raise SettingsError(
             f"The output folder {folder} is not empty.", f"Choose another --output, replace it with --force{go_on}."
         )
-    return Run(source, config, origins, folder, init_from=init_from)
+    return Run(source, config, origins, folder, init_from=init_from, dataset=dataset)
+
+
+def _listed(source: str, config: RunConfig) -> Dataset | None:
+    """The dataset; ``None`` where it is bad, which is said when the run is prepared."""
+    try:
+        return open_dataset(source, layout=config.data.layout, protocol=config.data.protocol)
+    except ReidtuneError:
+        return None
 
 
 def _open_resumed(source: str | None, recipe: str | None, flags: dict[str, Any], run: Path, other: Path | None) -> Run:

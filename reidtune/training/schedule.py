@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from reidtune.config import OptimiserSection, RunConfig
 from reidtune.data.record import Record
-from reidtune.data.sampler import IdentitySampler
+from reidtune.data.sampler import IdentitySampler, ShuffleSampler
 from reidtune.errors import SettingsError
 from reidtune.methods.base import Stage
 from reidtune.training.optimiser import learning_rate_factor
+
+Sampler = IdentitySampler | ShuffleSampler
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,10 @@ def stage_settings(stage: Stage, config: RunConfig) -> OptimiserSection:
     return OptimiserSection.model_validate({**config.optimiser.model_dump(), **stage.optimiser})
 
 
-def sampler_for(records: Sequence[Record], config: RunConfig) -> IdentitySampler:
-    """Batches of P identities × K images, as the settings want them."""
-    instances = config.training.instances
-    return IdentitySampler(records, config.training.batch_size // instances, instances, config.seed)
+def sampler_for(records: Sequence[Record], config: RunConfig, stage: Stage | None = None) -> Sampler:
+    """How the settings, or those of the stage, want batches: P identities × K samples, or every sample once an epoch."""
+    training = config.training
+    kind = training.sampler if stage is None or stage.sampler is None else stage.sampler
+    if kind == "shuffle":
+        return ShuffleSampler(records, training.batch_size, config.seed)
+    return IdentitySampler(records, training.batch_size // training.instances, training.instances, config.seed)

@@ -32,6 +32,10 @@ class Component(nn.Module):
     towers: tuple[str, ...] = ("image",)
     transient: tuple[str, ...] = ()
 
+    def reads_all_tokens(self) -> bool:
+        """Whether this component needs rows that the feature does not depend on, such as a text's padding."""
+        return False
+
     def embed(self, walk: Walk, place: str, tokens: Tensor) -> Tensor:
         raise NotImplementedError
 

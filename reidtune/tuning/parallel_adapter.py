@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-import math
-
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from reidtune.backbone.tower import Tower
 from reidtune.backbone.walk import Walk
+from reidtune.tuning.bottleneck import Bottleneck
 from reidtune.tuning.component import Component
-from reidtune.tuning.dropout import row_dropout
-
-
-class _Bottleneck(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.down = nn.Linear(width, hidden)
-        self.up = nn.Linear(hidden, width)
-        nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
-        for zero in (self.down.bias, self.up.weight, self.up.bias):
-            nn.init.zeros_(zero)
 
 
 class ParallelAdapter(Component):
-    """x + MLP(LN x) + s · up(ReLU(down(x))) in every block, x the rows after attention, without a norm of its own.
+    """x + MLP(LN x) + s · up(ReLU(down(x))) in every block, x the rows after attention.
 
-    ``hidden`` is the bottleneck width; down starts kaiming-uniform, up and the biases at zero, so the start is the
-    backbone. Dropout acts on the bottleneck while training.
+    ``hidden`` is the bottleneck width. With ``norm`` the adapter reads LN'(x), a LayerNorm of its own (the dual adapters
+    of CSKT, Liu et al. 2024). ``start`` is that of :class:`Bottleneck`; with ``zero`` the start is the backbone.
     """
 
-    def __init__(self, tower: Tower, hidden: int, scale: float = 0.1, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        tower: Tower,
+        hidden: int,
+        scale: float = 0.1,
+        dropout: float = 0.0,
+        norm: bool = False,
+        start: str = "zero",
+    ) -> None:
         super().__init__()
         self.towers = (tower.kind,)
         self.scale = scale
         self.dropout = dropout
         for layer in range(tower.layers):
-            self.add_module(str(layer), _Bottleneck(tower.width, hidden))
+            self.add_module(str(layer), Bottleneck(tower.width, hidden, start, norm))
 
     def beside_mlp(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
-        adapter: _Bottleneck = self.get_submodule(str(layer))  # type: ignore[assignment]
-        hidden = F.relu(adapter.down(tokens))
-        if self.training:
-            hidden = row_dropout(hidden, self.dropout, walk.seeds, f"adapter/{layer}")
-        added: Tensor = self.scale * adapter.up(hidden)
+        adapter = self.get_submodule(str(layer))
+        added: Tensor = self.scale * adapter(tokens, self.dropout, walk.seeds, f"adapter/{layer}")
         return added

@@ -37,6 +37,11 @@ class Tuner(nn.Module):
     def at(self, walk: Walk, site: str) -> list[Component]:
         return self._sites.get((walk.kind, site), [])
 
+    def reads_all_tokens(self, walk: Walk) -> bool:
+        return any(
+            component.reads_all_tokens() for component in self.components().values() if walk.kind in component.towers
+        )
+
     def embed(self, walk: Walk, place: str, tokens: Tensor) -> Tensor:
         for component in self.at(walk, "embed"):
             tokens = component.embed(walk, place, tokens)

@@ -112,3 +112,40 @@ def test_usage_is_2(evaluate):
         code, out, err = evaluate(*arguments)
         assert (code, out) == (2, "")
         assert "Error" in err
+
+
+@pytest.fixture(scope="module")
+def text_world(tmp_path_factory):
+    """The text part of a demo world of 12 people, in CUHK-PEDES' layout."""
+    from reidtune.demo.world import render_world
+
+    folder = tmp_path_factory.mktemp("text-world")
+    render_world(folder, identities=12, kinds=("text",))
+    return str(folder / "text")
+
+
+def test_text_data_has_a_row_a_direction_also_for_a_delta_of_images(text_world, backbone, trained, tmp_path, capsys):
+    sheet, saved = tmp_path / "captions.png", tmp_path / "result.json"
+    options = ["--delta", "none", "--delta", str(trained), "--sheet", str(sheet), "--output", str(saved)]
+    assert run(["evaluate", text_world, backbone, *options]) == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert [line.split("  ")[0] for line in lines[2:6:2]] == ["none (zero-shot)", "lora (run)"]
+    for kind, line in zip(["text to image", "image to text"] * 2, lines[2:6], strict=True):
+        assert kind in line
+    assert max(map(len, lines)) <= 80
+    results = json.loads(saved.read_text())["results"]
+    for result in results:
+        assert (result["task"], result["protocol"]) == ("text", "cross-modality")
+        assert result["image_to_text"]["queries"]["total"] == result["gallery"]["total"]
+        assert result["image_to_text"]["gallery"]["total"] == result["queries"]["total"]
+    assert sheet.stat().st_size > 10_000
+    assert json.loads((trained / "evaluate.json").read_text()) == results[1]
+
+
+def test_the_images_of_text_data_alone(text_world, backbone, capsys):
+    assert run(["evaluate", text_world, backbone, "--task", "image", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["task"], result["protocol"]) == ("image", "leave-one-out")
+    assert run(["evaluate", text_world, backbone, "--task", "texts"]) == 2
+    assert 'Did you mean "text"' in capsys.readouterr().err

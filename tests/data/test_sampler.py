@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from reidtune.data import IdentitySampler
+from reidtune.data.sampler import ShuffleSampler
 from reidtune.errors import SettingsError
 
 from .conftest import record
@@ -107,3 +108,33 @@ def test_too_few_identities_are_refused_with_a_batch_size_that_works():
 def test_batches_that_compare_nothing_are_refused(P, K):
     with pytest.raises(SettingsError, match=f"{P} identities × {K} images"):
         IdentitySampler(records_of(3, 3, 3, 3), P, K, 0)
+
+
+def shuffled(identities, batch_size, seed=1):
+    return ShuffleSampler([record(identity) for identity in identities], batch_size, seed)
+
+
+@pytest.mark.parametrize(("count", "size", "sizes"), [(8, 4, [4, 4]), (10, 4, [4, 4, 2]), (9, 4, [4, 5]), (3, 2, [3])])
+def test_shuffled_every_sample_comes_once_and_no_batch_has_one(count, size, sizes):
+    sampler = shuffled([1] * count, size)
+    batches = sampler.batches(0)
+    assert [len(batch) for batch in batches] == sizes
+    assert len(sampler) == len(batches)
+    assert sorted(index for batch in batches for index in batch) == list(range(count))
+
+
+def test_shuffled_order_is_a_function_of_seed_and_epoch():
+    sampler = shuffled([1, 2] * 20, 8)
+    assert sampler.batches(3) == shuffled([1, 2] * 20, 8).batches(3)
+    assert sampler.batches(3) != sampler.batches(4)
+    assert sampler.batches(3) != shuffled([1, 2] * 20, 8, seed=2).batches(3)
+
+
+def test_shuffled_junk_and_distractors_are_never_drawn():
+    assert sorted(i for batch in shuffled([1, 0, 2, -1, 3], 2).batches(0) for i in batch) == [0, 2, 4]
+
+
+@pytest.mark.parametrize(("identities", "size"), [([1], 4), ([0, -1, 1], 4), ([1, 2, 3], 1)])
+def test_shuffled_too_little_is_refused(identities, size):
+    with pytest.raises(SettingsError, match="cannot be sampled"):
+        shuffled(identities, size)

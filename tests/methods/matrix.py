@@ -9,13 +9,13 @@ from typing import Any
 @dataclass(frozen=True)
 class Row:
     """What a method promises. ``settings`` are small ones for the tests; ``tensors`` is the key set of a delta on a
-    backbone of two image blocks, with ``{l}`` for a layer; ``mergeable`` says whether it exports to plain open_clip."""
+    backbone of two image blocks, with ``{l}`` for a layer; ``task`` is the data that it is tried on; ``mergeable`` says whether it exports to plain open_clip."""
 
     name: str
     settings: dict[str, Any] = field(default_factory=dict)
     tensors: tuple[str, ...] = ()
     mergeable: bool = False
-    lossless: bool = True
+    task: str = "image"
 
 
 _IMAGE_TENSORS = ("class_embedding", "positional_embedding", "proj", "conv1/weight")
@@ -35,6 +35,25 @@ _BLOCK = (
     "mlp/c_proj/bias",
 )
 
+_TEXT_TENSORS = ("positional_embedding", "text_projection", "token_embedding/weight", "ln_final/weight", "ln_final/bias")
+_LINEAR = ("weight", "bias")
+_BOTTLENECK = tuple(f"{n}.{m}" for n in ("down", "up") for m in _LINEAR)
+_NORMED = (*_BOTTLENECK, "norm.weight", "norm.bias")
+_MIXTURE = (
+    *("norm.weight", "norm.bias", "gate.weight", "domain_gate.weight", "domain", "alpha"),
+    *("down.weight", "down.bias", "up", "up_bias"),
+)
+_IMAGE_DIFFERENCE = (
+    *(f"{name}" for name in (*_IMAGE_TENSORS, *_NORMS)),
+    *(f"transformer/resblocks/{{l}}/{name}" for name in _BLOCK),
+)
+_TEXT_DIFFERENCE = (*_TEXT_TENSORS, *(f"transformer/resblocks/{{l}}/{name}" for name in _BLOCK))
+
+
+def _both(*names: str) -> tuple[str, ...]:
+    return tuple(f"{kind}_{name}" for kind in ("image", "text") for name in names)
+
+
 ROWS = (
     Row("zero-shot", mergeable=True),
     Row("lora", tensors=tuple(f"lora.{{l}}.{n}.{m}" for n in "qv" for m in "AB"), mergeable=True),
@@ -49,11 +68,83 @@ ROWS = (
     Row("adapter", {"width": 4}, tuple(f"adapter.{{l}}.{n}.{m}" for n in ("down", "up") for m in ("weight", "bias"))),
     Row(
         "full",
-        tensors=(
-            *(f"difference.{name}" for name in (*_IMAGE_TENSORS, *_NORMS)),
-            *(f"difference.transformer/resblocks/{{l}}/{name}" for name in _BLOCK),
+        tensors=tuple(f"difference.{name}" for name in _IMAGE_DIFFERENCE),
+        mergeable=True,
+    ),
+    Row(
+        "lora",
+        {"rank": 2, "towers": "both", "dropout": 0.2},
+        tuple(f"{prefix}lora.{{l}}.{n}.{m}" for prefix in ("", "text_") for n in "qv" for m in "AB"),
+        mergeable=True,
+        task="text",
+    ),
+    Row(
+        "adapter",
+        {"width": 4, "towers": "both"},
+        tuple(f"{prefix}adapter.{{l}}.{name}" for prefix in ("", "text_") for name in _BOTTLENECK),
+        task="text",
+    ),
+    Row(
+        "full",
+        {"towers": "both"},
+        (
+            *(f"difference.{name}" for name in _IMAGE_DIFFERENCE),
+            *(f"text_difference.{name}" for name in _TEXT_DIFFERENCE),
         ),
         mergeable=True,
+        task="text",
+    ),
+    Row("dm-adapter", {"experts": 3}, _both(*(f"mixture.{{l}}.{name}" for name in _MIXTURE)), task="text"),
+    Row(
+        "cskt",
+        {"tokens": 2},
+        (
+            *("prompts.image", "prompts.text"),
+            *(f"prompts.to_{kind}.{{l}}.{part}" for kind in ("image", "text") for part in _LINEAR),
+            *_both(*(f"adapter.{{l}}.{name}" for name in _NORMED)),
+        ),
+        task="text",
+    ),
+    Row(
+        "prompt-decoupling",
+        {"tokens": 2},
+        (
+            *_both("prompts.prompts"),
+            *(f"image_difference.{name}" for name in _IMAGE_DIFFERENCE),
+            *(f"text_difference.{name}" for name in _TEXT_DIFFERENCE),
+        ),
+        task="text",
+    ),
+    Row(
+        "prompt-decoupling",
+        {"tune": "lora", "rank": 2},
+        _both("prompts.prompts", *(f"lora.{{l}}.{n}.{m}" for n in "qv" for m in "AB")),
+        task="text",
+    ),
+    Row(
+        "prompt-decoupling",
+        {"tune": "adapter", "width": 4},
+        _both("prompts.prompts", *(f"adapter.{{l}}.{name}" for name in _BOTTLENECK)),
+        task="text",
+    ),
+    Row(
+        "up-person",
+        {"rank": 2, "prefix": 3},
+        _both(
+            *(f"lora.{{l}}.{n}.{m}" for n in "kv" for m in "AB"),
+            *("prefix.key", "prefix.value", "prefix.scale"),
+            *(f"norms.{{l}}.{norm}.{name}" for norm in ("ln_1", "ln_2") for name in _BOTTLENECK),
+            *(f"norms.{{l}}.{norm}_scale" for norm in ("ln_1", "ln_2")),
+        ),
+        task="text",
+    ),
+    Row("coop", {"tokens": 3}, ("text_prompts.prompts",), task="text"),
+    Row("ivlp", {}, _both("prompts.prompts"), task="text"),
+    Row(
+        "maple",
+        {},
+        ("prompts.prompts", *(f"prompts.to_image.{{l}}.{part}" for part in _LINEAR)),
+        task="text",
     ),
 )
 

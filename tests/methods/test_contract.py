@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from reidtune.backbone.walk import Walk
-from reidtune.config import validate_settings
+from reidtune.backbone.load import load_backbone
+from reidtune.config import LossSection, validate_settings
+from reidtune.data.batch import Batch
 from reidtune.delta import read_tensors, write_delta
 from reidtune.errors import DeltaError
 from reidtune.methods.registry import METHOD_SUMMARIES, find_method, method_names
+from reidtune.model import Model, image_walk, text_walk
 from reidtune.tuning.tuner import Tuner
 from tests.methods.matrix import IDS, ROWS, TRAINED, TRAINED_IDS
 
@@ -27,9 +29,28 @@ def disturb(tuner):
     return tuner.eval()
 
 
-def images(backbone, count=3):
+LOSSES = {
+    "image": LossSection(),
+    "text": LossSection(identity=0.0, triplet=0.0, sdm=1.0, auxiliary=0.5),
+}
+CAPTIONS = ["a man", "a woman in a long red coat", "somebody with a dog and two bags", "a person"]
+
+
+def sample(backbone, task, count=3):
+    """A batch of ``count`` samples, the first two of one identity."""
     size = (backbone.preprocess.height, backbone.preprocess.width)
-    return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(3))
+    images = torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(3))
+    texts = backbone.tokenizer(CAPTIONS[:count]) if task == "text" else None
+    labels = torch.tensor([0, 0, 1, 2][:count])
+    return Batch(images, None, labels, torch.arange(5, 5 + count), texts)
+
+
+def features(backbone, tuner, batch):
+    """Image features, and beside them text features where the batch has captions, normalised."""
+    found = [backbone.image(batch.images, tuner, image_walk(batch))]
+    if batch.texts is not None:
+        found.append(backbone.text(batch.texts, tuner, text_walk(batch)))
+    return torch.cat([torch.nn.functional.normalize(part.float(), dim=-1) for part in found], dim=1)
 
 
 def test_every_method_has_a_row_and_a_summary():
@@ -40,26 +61,36 @@ def test_every_method_has_a_row_and_a_summary():
 @pytest.mark.parametrize("row", ROWS, ids=IDS)
 def test_start_is_the_backbone_where_the_paper_has_a_neutral_start(row, small_backbone):
     method, tuner = make(row, small_backbone)
+    batch = sample(small_backbone, row.task)
     with torch.no_grad():
-        ours = small_backbone.image(images(small_backbone), tuner.eval())
-        plain = small_backbone.image(images(small_backbone), Tuner())
+        ours = features(small_backbone, tuner.eval(), batch)
+        plain = features(small_backbone, Tuner(), batch)
     assert torch.allclose(ours, plain, atol=1e-6) == method.neutral_start
 
 
 @pytest.mark.parametrize("row", TRAINED, ids=TRAINED_IDS)
 def test_only_the_tuner_learns_and_every_tensor_gets_a_gradient_within_two_steps(row, small_backbone):
-    _, tuner = make(row, small_backbone)
-    tuner.train()
-    optimiser = torch.optim.SGD(tuner.parameters(), lr=0.1)
+    method, tuner = make(row, small_backbone)
+    model = Model(small_backbone, tuner)
+    batch = sample(small_backbone, row.task, 4)
+    objective = method.objective(tuner, small_backbone, 3, LOSSES[row.task], row.task)
     reached = set()
-    target = torch.randn(3, small_backbone.image.output_width, generator=torch.Generator().manual_seed(4))
-    for step in range(2):
-        torch.manual_seed(step)
-        loss = (small_backbone.image(images(small_backbone), tuner) - target).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        reached |= {name for name, p in tuner.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
-        optimiser.step()
+    for stage in method.stages():
+        for name, parameter in tuner.named_parameters():
+            parameter.requires_grad_(stage.trains(name))
+        before = {name: value.clone() for name, value in tuner.state_dict().items()}
+        method.begin(stage, model, [])
+        tuner.train()
+        optimiser = torch.optim.SGD([p for p in tuner.parameters() if p.requires_grad], lr=0.1)
+        for step in range(2):
+            torch.manual_seed(step)
+            loss, _ = objective(method.encode(model, batch), batch.labels)
+            optimiser.zero_grad()
+            loss.backward()
+            reached |= {name for name, p in tuner.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+            optimiser.step()
+        for name, value in tuner.state_dict().items():
+            assert stage.trains(name) or torch.equal(value, before[name]), f"{name} in {stage.name}"
     assert reached == {name for name, _ in tuner.named_parameters()}
     assert all(parameter.grad is None for parameter in small_backbone.model.parameters())
 
@@ -73,8 +104,8 @@ def test_saved_and_loaded_features_are_bit_equal(row, small_backbone, tmp_path, 
     _, again = make(row, small_backbone, seed=2)
     again.load_tensors(read_tensors(path))
     with torch.no_grad():
-        before = small_backbone.image(images(small_backbone), tuner)
-        after = small_backbone.image(images(small_backbone), again.eval())
+        before = features(small_backbone, tuner, sample(small_backbone, row.task))
+        after = features(small_backbone, again.eval(), sample(small_backbone, row.task))
     assert torch.equal(before, after)
 
 
@@ -87,10 +118,11 @@ def test_merged_features_are_those_of_the_tuner(row, small_backbone):
     assert merged == row.mergeable
     if not merged:
         return
+    batch = sample(small_backbone, row.task)
     with torch.no_grad():
-        ours = small_backbone.image(images(small_backbone), tuner)
-        merged = torch.func.functional_call(small_backbone.model, state, (images(small_backbone),))[0]
-        ours = torch.nn.functional.normalize(ours, dim=-1)
+        ours = features(small_backbone, tuner, batch)
+        merged = torch.func.functional_call(small_backbone.model, state, (batch.images, batch.texts))[:2]
+    merged = torch.cat([part for part in merged if part is not None], dim=1)
     assert torch.allclose(ours, merged, atol=1e-5)
 
 
@@ -117,12 +149,12 @@ def test_bf16_autocast_on_the_cpu_is_close_to_fp32(row, small_backbone):
     _, tuner = make(row, small_backbone)
     tuner.eval()
     with torch.no_grad():
-        exact = small_backbone.image(images(small_backbone), tuner)
+        exact = features(small_backbone, tuner, sample(small_backbone, row.task))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rough = small_backbone.image(images(small_backbone), tuner)
-        rough.float().sum().backward()
+        rough = features(small_backbone, tuner, sample(small_backbone, row.task))
+        rough.sum().backward()
     assert all(parameter.grad is None or parameter.grad.dtype == torch.float32 for parameter in tuner.parameters())
-    difference = (rough.float() - exact).abs().max() / exact.abs().max()
+    difference = (rough - exact).abs().max() / exact.abs().max()
     assert 0 < difference < 0.05
 
 
@@ -130,10 +162,13 @@ def test_bf16_autocast_on_the_cpu_is_close_to_fp32(row, small_backbone):
 def test_parts_of_a_batch_give_the_features_of_the_whole_also_with_dropout(row, small_backbone):
     _, tuner = make(row, small_backbone)
     disturb(tuner).train()
-    batch, seeds = images(small_backbone, 4), torch.tensor([5, 6, 7, 8])
+    batch = sample(small_backbone, row.task, 4)
+    halves = [
+        Batch(*(None if part is None else part[i : i + 2] for part in vars(batch).values())) for i in (0, 2)
+    ]
     with torch.no_grad():
-        whole = small_backbone.image(batch, tuner, Walk(seeds=seeds))
-        parts = [small_backbone.image(batch[i : i + 2], tuner, Walk(seeds=seeds[i : i + 2])) for i in (0, 2)]
+        whole = features(small_backbone, tuner, batch)
+        parts = [features(small_backbone, tuner, half) for half in halves]
     assert torch.allclose(torch.cat(parts), whole, atol=1e-5)
 
 
@@ -150,6 +185,16 @@ def test_tensors_that_do_not_fit_are_named(row, small_backbone):
         tuner.load_tensors({**tensors, first: torch.zeros(1, 2, 3, 4)})
 
 
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("dm-adapter", 15_669_528), ("cskt", 12_117_888), ("prompt-decoupling", 149_617_664 + 61_440)],
+)
+def test_published_parameter_counts_at_384_by_128(name, count):
+    backbone = load_backbone("ViT-B-16", "none", image_size=(384, 128))
+    page = find_method(name)
+    assert page(page.Settings()).tuner(backbone).parameter_count() == count
+
+
 @pytest.mark.parametrize("name", method_names())
 def test_parameter_count_on_vit_b_16(name, vit_b_16):
     page = find_method(name)
@@ -163,6 +208,11 @@ def test_parameter_count_on_vit_b_16(name, vit_b_16):
         ("lora", {"targets": ["q", "k", "v", "out"]}, 589_824),
         ("vpt", {"deep": False}, 7_680),
         ("adapter", {"width": 32}, 599_424),
+        ("lora", {"towers": "both"}, 294_912 + 196_608),
+        ("ivlp", {"tokens": 4}, 61_440),  # and the prompts of prompt-decoupling
+        ("ivlp", {"tokens": 8}, 122_880),
+        ("prompt-decoupling", {"tune": "lora"}, 61_440 + 294_912 + 196_608),
+        ("up-person", {"rank": 16, "prefix": 2}, 5_146_368 + 983_040 + 61_440 + 72),
     ],
 )
 def test_parameter_counts_of_other_settings_on_vit_b_16(name, settings, count, vit_b_16):

@@ -1,9 +1,9 @@
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageFont
 
 from reidtune.data.record import ImageFile, Record
 from reidtune.errors import ReidtuneError
-from reidtune.report.pictures import QUERY, RIGHT, WRONG, RankedRow, ranked_sheet, save_picture
+from reidtune.report.pictures import QUERY, RIGHT, WRONG, RankedRow, ranked_sheet, save_picture, wrap
 
 
 @pytest.fixture
@@ -36,3 +36,41 @@ def test_a_picture_is_written_or_the_reason_said(record, tmp_path):
     assert Image.open(tmp_path / "new" / "sheet.png").size == sheet.size
     with pytest.raises(ReidtuneError, match=r"sheet\.xyz could not be written"):
         save_picture(sheet, tmp_path / "sheet.xyz")
+
+
+def test_a_caption_stands_in_place_of_the_query(record):
+    results = [record(1, "a"), record(2, "b")]
+    sheet = ranked_sheet([RankedRow(record(1, "q", (200, 10)), results, "AP 50.0", "a man in red")], height=64)
+    colours = {colour: count for count, colour in sheet.getcolors(1_000_000)}
+    assert colours[(250, 250, 0)] == 2 * 32 * 64  # both results, in their own shape, and not the query's image
+    assert colours[RIGHT] == colours[WRONG] == 2 * ((32 + 8) * 4 + 64 * 4)
+    assert colours[QUERY] > 1.5 * colours[RIGHT]  # the field is wider than an image
+    blank = ranked_sheet([RankedRow(record(1, "q"), results, "AP 50.0", "")], height=64)
+    assert sheet.size == blank.size
+    left, _, right, _ = ImageChops.difference(sheet, blank).getbbox()
+    field = 64 * 1.8
+    assert left > 6 + 4 and right < 6 + 4 + field  # the words are inside the frame
+
+
+@pytest.mark.parametrize("width", [40, 100, 230])
+def test_captions_are_wrapped_between_words_and_none_is_lost(width):
+    font = ImageFont.load_default(13)
+    text = "The pedestrian  wears a brown t-shirt,\nan ankle length skirt and black boots."
+    lines = wrap(text, font, width, 99)
+    assert all(font.getlength(line) <= width for line in lines)
+    assert not any(line != line.strip() for line in lines)
+    if width > 80:
+        assert " ".join(lines).split() == text.split()
+    assert "".join("".join(lines).split()) == "".join(text.split())  # a word that is too long is broken
+
+
+def test_long_captions_end_in_an_ellipsis():
+    font = ImageFont.load_default(13)
+    lines = wrap("a man in a red coat, " * 40, font, 120, 3)
+    assert len(lines) == 3
+    assert lines[-1].endswith("…") and not any("…" in line for line in lines[:-1])
+    assert all(font.getlength(line) <= 120 for line in lines)
+    whole = wrap("a man in a red coat, " * 3, font, 120, 5)
+    assert not any("…" in line for line in whole)
+    assert wrap("", font, 120, 3) == []
+    assert all(font.getlength(line) <= 60 for line in wrap("x" * 300, font, 60, 2))

@@ -242,3 +242,56 @@ def test_bytes_in_powers_of_ten(count, text):
 def test_importing_the_tables_loads_neither_rich_nor_torch():
     code = "import sys, reidtune.report.tables; sys.exit(bool({'rich', 'torch', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def text_result(**changes):
+    back = {name: value / 2 for name, value in result()["metrics"].items()}
+    return result(
+        task="text",
+        layout="cuhk-pedes",
+        protocol="cross-modality",
+        queries={"total": 6156, "skipped": 0},
+        gallery={"total": 3074, "ignored": 0},
+        image_to_text={
+            "metrics": back,
+            "queries": {"total": 3074, "skipped": 0},
+            "gallery": {"total": 6156, "ignored": 0},
+        },
+        **changes,
+    )
+
+
+def test_text_data_has_a_row_for_each_direction():
+    lines = render(metrics_table([text_result(), text_result(delta=None)]))
+    assert lines[0].split() == ["delta", "ranking", "rank-1", "rank-5", "rank-10", "mAP", "mINP"]
+    assert lines[2].split() == ["lora", "(harbour)", "text", "to", "image", "95.4", "100.0", "100.0", "88.8", "5.0"]
+    assert lines[3].split() == ["image", "to", "text", "47.7", "50.0", "50.0", "44.4", "2.5"]
+    assert lines[4].startswith("none (zero-shot)")
+    assert lines[3].index("image") == lines[2].index("text")  # below each other
+    assert "cuhk-pedes, cross-modality: 6,156 captions as queries, 3,074 gallery images." in words(lines)
+
+
+def test_directions_are_named_on_a_narrow_terminal_and_beside_image_results():
+    lines = render(metrics_table([text_result()]), width=44)
+    assert lines[0] == "lora (harbour)"
+    assert words(lines[1:5]) == (
+        "text to image: rank-1 95.4, rank-5 100.0, rank-10 100.0, mAP 88.8, mINP 5.0 "
+        "image to text: rank-1 47.7, rank-5 50.0, rank-10 50.0, mAP 44.4, mINP 2.5"
+    )
+    both = render(metrics_table([text_result(), result()]))
+    assert "image to image" in both[4] and "95.4" in both[4]
+
+
+@pytest.mark.parametrize("width", [60, 80, 81, 120])
+def test_no_number_of_a_direction_is_cut_off(width):
+    results = [text_result(backbone=LONG["backbone"]), result(**{**LONG, "backbone": result()["backbone"]})]
+    text = words(render(metrics_table(results), width=width)).replace(",", " ").split()
+    for number, times in (("95.4", 2), ("47.7", 1), ("5.0", 2), ("2.5", 1), ("mINP", 3 if width < 81 else 1)):
+        assert text.count(number) == times, number
+
+
+def test_images_without_a_caption_to_find_are_counted():
+    changed = text_result()
+    changed["image_to_text"]["queries"]["skipped"] = 3
+    assert "image to text, 3 of 3,074 images skipped." in obtained(changed)
+    assert "skipped" not in obtained(text_result())

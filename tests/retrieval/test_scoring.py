@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,11 +14,15 @@ from reidtune.data.record import ImageFile, Record
 from reidtune.errors import DataError, SettingsError
 from reidtune.retrieval.rank import rank
 from reidtune.retrieval.scoring import (
+    CARVED_SPLIT,
+    OWN_SPLIT,
     best_matches,
     embed_both,
+    embed_pairs,
     rank_features,
     rank_records,
     validate,
+    validate_text,
     validation_protocol,
 )
 
@@ -185,3 +190,63 @@ def test_validation_says_how_it_was_obtained(person):
     # The positives at ranks 2, 3, 2 and 3 of four others each.
     assert metrics["rank-1"] == 0
     assert metrics["mAP"] == pytest.approx((1 / 2 + 1 / 3 + 1 / 2 + 1 / 3) / 4)
+
+
+def tokenize(captions):
+    """A caption is a number of degrees; ids [B, 1]."""
+    return torch.tensor([[int(caption)] for caption in captions])
+
+
+def encode_texts(ids):
+    angles = torch.deg2rad(ids[:, 0].float())
+    return 3 * torch.stack([angles.cos(), angles.sin()], 1)
+
+
+TEXTS = (encode_texts, tokenize)
+
+
+def with_captions(record, *captions):
+    return replace(record, captions=captions)
+
+
+def test_every_caption_ranks_every_image(person):
+    records = [
+        with_captions(person(1, 10, camera=0), "12", "60"),
+        with_captions(person(2, 50, camera=0), "48"),
+        with_captions(person(1, 80, camera=0), "85"),  # cameras do not matter
+        person(-1, 12),  # junk, and without a caption
+    ]
+    captions = [replace(record, captions=(text,)) for record in records for text in record.captions]
+    texts, images = embed_pairs(encode, *TEXTS, PREPROCESS, captions, records, batch_size=3)
+    assert torch.rad2deg(torch.atan2(*texts.T.flip(0))).tolist() == pytest.approx([12, 60, 48, 85], abs=1e-3)
+    assert torch.cat([texts, images]).norm(dim=1).tolist() == pytest.approx([1] * 8)
+    forward = rank_features(texts, images, captions, records, "cross-modality")
+    assert forward.first_hit.tolist() == [1, 2, 1, 1]  # at 60° the 50 is nearest, then the 80
+    assert (forward.queries, forward.gallery, forward.ignored) == (4, 3, 1)
+    backward = rank_features(images, texts, records, captions, "cross-modality")
+    assert backward.first_hit.tolist() == [1, 1, 1, 0]
+    assert (backward.queries, backward.gallery, backward.skipped_queries) == (4, 4, (3,))
+    # 10°: 12, 48, 60, 85 of persons 1, 2, 1, 1; 50°: 48 first; 80°: 85, 60, 48, 12.
+    expected = [(1 + 2 / 3 + 3 / 4) / 3, 1, (1 + 1 + 3 / 4) / 3]
+    assert backward.average_precision[:3].tolist() == pytest.approx(expected)
+
+
+def test_validation_of_text_is_text_to_image_and_says_how_it_was_obtained(person):
+    records = [
+        with_captions(person(1, 10), "12", "60"),
+        with_captions(person(2, 50), "48"),
+        with_captions(person(-1, 30), "31"),
+    ]
+    seen = []
+    metrics = validate_text(encode, *TEXTS, PREPROCESS, records, batch_size=2, progress=seen.append)
+    assert {name: metrics[name] for name in ("protocol", "queries", "skipped", "split")} == {
+        "protocol": "cross-modality",
+        "queries": 4,
+        "skipped": 1,  # the caption of junk has no positive; a public evaluator fails here
+        "split": CARVED_SPLIT,
+    }
+    assert metrics["rank-1"] == pytest.approx(2 / 3)
+    assert metrics["mAP"] == pytest.approx((1 + 1 / 2 + 1) / 3)
+    assert seen == [2, 1, 2, 2]
+    assert validate_text(encode, *TEXTS, PREPROCESS, records, split=OWN_SPLIT)["split"] == OWN_SPLIT
+    assert metrics.keys() == validate(encode, PREPROCESS, records[:1] * 2, "all").keys()

@@ -16,6 +16,7 @@ PROTOCOLS = {
     "cross-scene": "same-identity same-scene pairs are ignored (cross-scene)",
     "all": "every gallery image counts (all)",
     "leave-one-out": "each test image is a query against all others (leave-one-out)",
+    "cross-modality": "every caption is a query, every image counts (cross-modality)",
 }
 SPLITS = ("train", "val", "test", "query", "gallery")
 
@@ -47,21 +48,25 @@ def assemble(
     notes: Sequence[str] = (),
     names: dict[int, str] | None = None,
     task: str = "image",
+    validation: Sequence[Record] = (),
 ) -> Dataset:
     """Check the records, settle the protocol and write the sentence.
 
     Junk (−1) and distractors (0) leave ``train`` and ``query``; pass the same list twice where every test image is
-    both query and gallery. ``title`` names what was recognised, ``notes`` are further whole sentences.
+    both query and gallery. ``title`` names what was recognised, ``notes`` are further whole sentences. ``validation``
+    is the layout's own validation split, for ``task`` text.
 
     Raises ``DataError`` where nothing is left or all images show one identity, ``SettingsError`` for a protocol that
     is unknown or needs what the data does not have.
     """
+    text = task == "text"
     same = query is gallery
     kept_train = [record for record in train if record.identity > 0]
     kept_query = [record for record in query if record.identity > 0]
-    if same and (len(kept_query) == len(query) or any(record.camera is None for record in query)):
+    kept_validation = [record for record in validation if record.identity > 0]
+    if same and (text or len(kept_query) == len(query) or any(record.camera is None for record in query)):
         gallery = kept_query  # without cameras nothing else would keep a query from finding itself
-    everyone = identities([*kept_train, *kept_query, *gallery])
+    everyone = identities([*kept_train, *kept_query, *gallery, *kept_validation])
     if not everyone:
         raise DataError(
             f'"{show(root)}" holds no image of a known identity.',
@@ -78,24 +83,35 @@ def assemble(
             f'"{show(root)}" has {have} but no {missing} of a known identity.',
             "Check that the archive was unpacked completely; a test split needs both.",
         )
-    protocol = settle_protocol(protocol, kept_query, gallery)
+    protocol = settle_protocol(protocol, kept_query, gallery, task)
     left_out = [
         *_left_out(train, kept_train, "training"),
         *_left_out(query, kept_query, "the queries"),
         *_gallery_notes(gallery),
-        *_overlap(kept_train, kept_query),
+        *(
+            _without_caption({"training": kept_train, "validation": kept_validation, "test": kept_query})
+            if text
+            else []
+        ),
+        *_overlap(kept_train, kept_query, "in training and in the queries"),
+        *_overlap(kept_train, kept_validation, "in training and in validation"),
+        *_overlap(kept_validation, kept_query, "in validation and in the queries"),
         *_find_themselves(kept_query, gallery, protocol),
     ]
-    sentence = " ".join([describe(title, kept_train, kept_query, gallery, protocol), *left_out, *notes])
-    return Dataset(root, layout, task, protocol, kept_train, kept_query, gallery, sentence, dict(names or {}))
+    words = describe_text(title, kept_train, kept_validation, kept_query, gallery, protocol) if text else None
+    sentence = " ".join([words or describe(title, kept_train, kept_query, gallery, protocol), *left_out, *notes])
+    facts = (root, layout, task, protocol, kept_train, kept_query, gallery, sentence, dict(names or {}))
+    return Dataset(*facts, validation=kept_validation)
 
 
-def settle_protocol(wanted: str | None, query: Sequence[Record], gallery: Sequence[Record]) -> str:
-    """``wanted`` if it fits, else the default: ``cross-camera`` where the test images come from several cameras,
-    ``leave-one-out`` where one list is query and gallery, ``all`` otherwise.
+def settle_protocol(wanted: str | None, query: Sequence[Record], gallery: Sequence[Record], task: str = "image") -> str:
+    """``wanted`` if it fits, else the default: ``cross-modality`` for text; for images ``cross-camera`` where the test
+    images come from several cameras, ``leave-one-out`` where one list is query and gallery, ``all`` otherwise.
     """
     test = query if query is gallery else [*query, *gallery]
     if wanted is None:
+        if task == "text":
+            return "cross-modality"
         if len(cameras(test)) > 1 and all(record.camera is not None for record in test):
             return "cross-camera"
         return "leave-one-out" if query is gallery and query else "all"
@@ -103,6 +119,16 @@ def settle_protocol(wanted: str | None, query: Sequence[Record], gallery: Sequen
         raise SettingsError(
             f'There is no protocol "{wanted}".{did_you_mean(wanted, PROTOCOLS)}',
             f"Protocols: {', '.join(PROTOCOLS)}.",
+        )
+    if task == "text" and wanted != "cross-modality":
+        raise SettingsError(
+            f'The protocol "{wanted}" compares images with images, but here captions look for images.',
+            "Choose cross-modality, or leave the protocol out.",
+        )
+    if task != "text" and wanted == "cross-modality":
+        raise SettingsError(
+            'The protocol "cross-modality" needs captions that look for images, and this data has none to use.',
+            "Choose leave-one-out, all or cross-camera, or give the captions in a table.",
         )
     for name, field in (("cross-camera", "camera"), ("cross-scene", "scene")):
         unknown = sum(getattr(record, field) is None for record in test)
@@ -125,16 +151,17 @@ def settle_protocol(wanted: str | None, query: Sequence[Record], gallery: Sequen
 
 
 def resolve_splits(
-    parts: dict[str, list[Record]], root: Path
+    parts: dict[str, list[Record]], root: Path, images_needed: int = 2
 ) -> tuple[list[Record], list[Record], list[Record], list[str]]:
     """(train, query, gallery, notes) from records by split name (``SPLITS``; ``""`` where there are no splits).
 
     Query and gallery are the same list where one split serves as both. Without splits half of the identities train
-    and half test (seed 0); too few identities for that are all test.
+    and half test (seed 0); too few identities for that are all test. ``images_needed`` is that of
+    :func:`split_identities`.
     """
     parts = {name: records for name, records in parts.items() if records}
     if set(parts) == {""}:
-        return _halves(parts[""])
+        return _halves(parts[""], images_needed)
     train, notes = parts.pop("train", []), []
     used: tuple[str, ...]
     if "query" in parts and ("gallery" in parts or "test" in parts):
@@ -181,9 +208,42 @@ def describe(
     return f"{title}: {', '.join(words)}{rule}."
 
 
-def _halves(records: list[Record]) -> tuple[list[Record], list[Record], list[Record], list[str]]:
+def describe_text(
+    title: str,
+    train: Sequence[Record],
+    validation: Sequence[Record],
+    query: Sequence[Record],
+    gallery: Sequence[Record],
+    protocol: str,
+) -> str:
+    """``"CUHK-PEDES: 11,003 train identities (34,054 images, 68,126 captions), …; … (cross-modality)."``"""
+    words = [_people(records, word) for records, word in ((train, "train"), (validation, "validation")) if records]
+    if not train:
+        words.insert(0, "no training split")
+    if query is gallery and query:
+        words.append(_people(query, "test"))
+    elif query:
+        captions = _count(_captions(query), "caption", "captions")
+        words.append(f"{captions} of {_count(len(identities(query)), 'identity', 'identities')} as queries")
+        words.append(_count(sum(record.identity >= 0 for record in gallery), "gallery image", "gallery images"))
+    else:
+        words.append("no test split")
+    rule = f"; {PROTOCOLS.get(protocol, protocol)}" if query else ""
+    return f"{title}: {', '.join(words)}{rule}."
+
+
+def _people(records: Sequence[Record], split: str) -> str:
+    people = _count(len(identities(records)), f"{split} identity", f"{split} identities")
+    return f"{people} ({_images(records)}, {_count(_captions(records), 'caption', 'captions')})"
+
+
+def _captions(records: Sequence[Record]) -> int:
+    return sum(len(record.captions) for record in records)
+
+
+def _halves(records: list[Record], images_needed: int) -> tuple[list[Record], list[Record], list[Record], list[str]]:
     try:
-        train, test = split_identities(records, 0.5, seed=0)
+        train, test = split_identities(records, 0.5, 0, images_needed)
     except DataError:
         return [], records, records, ["No splits, and too few identities to divide: all images are test images."]
     note = (
@@ -208,11 +268,15 @@ def _gallery_notes(gallery: Sequence[Record]) -> list[str]:
     return [note for note, number in zip(notes, (distractors, junk), strict=True) if number]
 
 
-def _overlap(train: Sequence[Record], query: Sequence[Record]) -> list[str]:
-    both = len(identities(train) & identities(query))
-    if not both:
-        return []
-    return [f"Careful: {_count(both, 'identity is', 'identities are')} in training and in the queries."]
+def _without_caption(splits: dict[str, Sequence[Record]]) -> list[str]:
+    bare = {name: sum(not record.captions for record in records) for name, records in splits.items()}
+    told = [f"{number:,} in {name}" for name, number in bare.items() if number]
+    return [f"Images without a caption, not learned from and no queries: {', '.join(told)}."] if told else []
+
+
+def _overlap(one: Sequence[Record], other: Sequence[Record], where: str) -> list[str]:
+    both = len(identities(one) & identities(other))
+    return [f"Careful: {_count(both, 'identity is', 'identities are')} {where}."] if both else []
 
 
 def _find_themselves(query: Sequence[Record], gallery: Sequence[Record], protocol: str) -> list[str]:

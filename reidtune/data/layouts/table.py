@@ -1,7 +1,8 @@
 """A table of images: CSV or JSONL with the columns path, identity and, where known, camera, scene, split, caption.
 
-One row is one image; rows that repeat an image with another caption add the caption to it. Paths are relative to the
-table. ``split`` is train, val, test, query or gallery. Identity ``-1`` is junk: in the gallery, never ranked.
+One row is one image; rows that repeat an image with another caption add the caption to it. Where all images that train
+or are looked for have a caption, the task is text. Paths are relative to the table. ``split`` is train, val, test, query
+or gallery. Identity ``-1`` is junk: in the gallery, never ranked.
 """
 
 from __future__ import annotations
@@ -70,7 +71,10 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
             captions=tuple(row.captions),
         )
         parts.setdefault(row.split, []).append(record)
-    train, query, gallery, notes = resolve_splits(parts, path)
+    task, captions = _task(rows, protocol)
+    validation = parts.pop("val", []) if task == "text" and ("test" in parts or "query" in parts) else []
+    train, query, gallery, notes = resolve_splits(parts, path, images_needed=1 if task == "text" else 2)
+    notes += captions
     unknown = [show(name) for name in columns if name not in COLUMNS]
     if unknown:
         notes.append(f"Columns that are not read: {', '.join(unknown)}.")
@@ -84,7 +88,25 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
         protocol=protocol,
         notes=notes,
         names={numbers[row.identity]: row.identity for row in rows if row.identity != "-1"},
+        task=task,
+        validation=validation,
     )
+
+
+def _task(rows: Sequence[Row], protocol: str | None) -> tuple[str, list[str]]:
+    """``text`` where every image that trains or is looked for has a caption, or some have and the protocol asks for it;
+    else ``image``, with a note where captions are not used. Images of the split gallery need none: they are only found.
+    """
+    captioned = [bool(row.captions) for row in rows if row.identity != "-1" and row.split != "gallery"]
+    if not any(captioned):
+        return "image", []
+    if all(captioned) or protocol == "cross-modality":
+        return "text", []
+    note = (
+        f"Captions are not used: only {sum(captioned):,} of {len(captioned):,} images have one; for search by text, "
+        "give all of train, val, test and query a caption, or choose the protocol cross-modality."
+    )
+    return "image", [note]
 
 
 def _row(path: Path, line: int, cells: dict[str, list[str]]) -> Row:

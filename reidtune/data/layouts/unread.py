@@ -21,9 +21,6 @@ class Unread:
 
 
 UNREAD = (
-    Unread("cuhk-pedes", "CUHK-PEDES", ("reid_raw.json",)),
-    Unread("icfg-pedes", "ICFG-PEDES", ("ICFG-PEDES.json", "ICFG_PEDES.json")),
-    Unread("rstpreid", "RSTPReid", ("data_captions.json",)),
     Unread("rgbnt201", "RGBNT201", ("train_171/NI", "test/NI", "RGB/../NI", "RGB/../NIR")),
     Unread("rgbnt100", "RGBNT100", ("rgbir/bounding_box_train", "../rgbir/bounding_box_train")),
     Unread("msvr310", "MSVR310", ("query3",)),

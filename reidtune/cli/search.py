@@ -1,0 +1,90 @@
+"""``reidtune search``: the images of any folder that fit a sentence, an image, or both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reidtune.cli.console import note, print_json, stderr, stdout
+
+EXAMPLES = (
+    'reidtune search demo --text "a woman in a red coat with a backpack"',
+    "reidtune search photos --delta runs/market --image person.jpg --sheet found.html",
+    'reidtune search photos --delta runs/market --image person.jpg --text "without the hat" --weight 0.3',
+    'reidtune search photos --delta runs/market --text "a man on a bicycle" --top 50 --json',
+)
+
+
+def search(
+    folder: Annotated[str, typer.Argument(help="Any folder of images, or demo.", metavar="FOLDER")],
+    text: Annotated[str | None, typer.Option(help="What to look for, in words.")] = None,
+    image: Annotated[Path | None, typer.Option(help="An image of what to look for.")] = None,
+    weight: Annotated[float, typer.Option(min=0, max=1, help="Share of the text beside an image.")] = 0.5,
+    top: Annotated[int, typer.Option(min=1, help="How many matches.")] = 10,
+    sheet: Annotated[Path | None, typer.Option(help="Show the matches in this .png or .html file.")] = None,
+    delta: Annotated[Path | None, typer.Option(help="Delta file or run folder. Default: the backbone alone.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="open_clip name, tiny, or local-dir:FOLDER.")] = None,
+    pretrained: Annotated[str | None, typer.Option(help="Tag or weights file; none: seeded random.")] = None,
+    activation: Annotated[str | None, typer.Option(help="gelu or quick_gelu, where a file does not tell.")] = None,
+    image_size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH in pixels, without a delta.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a batch while indexing.")] = 64,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that read images while indexing.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps.")] = "auto",
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Embed every image anew.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the --sheet file where it exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")] = False,
+) -> None:
+    """Find the images in a folder that fit a text, an image, or both.
+
+    No labels are needed; folders inside FOLDER count. The images' features are kept in FOLDER/.reidtune, so that only
+    new and changed files are embedded the next time.
+    """
+    from reidtune.model import default_backbone, load
+    from reidtune.report.html import match_page, write_page
+    from reidtune.report.matches import PAGE_SUFFIXES, check_target, match_sheet, match_table
+    from reidtune.report.pictures import save_picture
+    from reidtune.report.progress import counting
+    from reidtune.retrieval.search import check_query, find_folder
+    from reidtune.retrieval.search import search as search_images
+
+    notes = stderr(quiet=quiet or as_json)
+    check_query(text, image, weight, top)
+    if sheet is not None:
+        check_target(sheet, force)
+    place = find_folder(folder)
+    tuned = None if str(delta) == "none" else delta
+    model = load(
+        tuned,
+        backbone=backbone or (default_backbone(folder) if tuned is None else None),
+        pretrained=pretrained,
+        activation=activation,
+        image_size=image_size,
+        device=device,
+    )
+    with counting(notes, "Images") as count:
+        result = search_images(
+            model,
+            place,
+            text=text,
+            image=image,
+            weight=weight,
+            top=top,
+            batch_size=batch_size,
+            threads=workers,
+            rebuild=rebuild,
+            say=lambda sentence: note(notes, sentence),
+            progress=count,
+        )
+    if as_json:
+        print_json(result.to_json())
+    else:
+        stdout().print(match_table(result))
+    if sheet is None:
+        return
+    if sheet.suffix.lower() in PAGE_SUFFIXES:
+        write_page(match_page(result), sheet)
+    else:
+        save_picture(match_sheet(result), sheet)

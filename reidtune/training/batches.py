@@ -1,0 +1,61 @@
+"""Training samples to batches: images, captions, labels and seeds, all functions of (seed, epoch, position)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from reidtune.backbone.load import Backbone
+from reidtune.config import RunConfig
+from reidtune.data.batch import Batch, dropout_seeds, make_batch
+from reidtune.data.captions import caption_ids
+from reidtune.data.loader import Loaded, train_loader
+from reidtune.data.record import Record
+from reidtune.data.transforms import TrainTransform
+
+
+@dataclass(frozen=True)
+class BatchSource:
+    """Makes the batches of ``records``, of one caption each where ``texts``; ``labels`` maps identities to classes."""
+
+    records: Sequence[Record]
+    labels: Mapping[int, int]
+    texts: bool
+    backbone: Backbone
+    config: RunConfig
+
+    def batches(
+        self, chosen: Sequence[Sequence[int]], epoch: int, *, start: int = 0, images: bool = True, workers: int = 0
+    ) -> Iterator[Batch]:
+        """One :class:`Batch` for each list of indices in ``chosen``, the first ``start`` passed over unread; without
+        ``images`` no file is read.
+
+        Raises:
+            DataError: an image cannot be read (it is named).
+        """
+        position = sum(len(batch) for batch in chosen[:start])
+        for pixels, labels, indices in self._load(chosen, epoch, start, images, workers):
+            records = [self.records[index] for index in indices.tolist()]
+            seed = self.config.seed
+            ids = None
+            if self.texts:
+                masking = self.config.augmentation.mask_words
+                ids = caption_ids(self.backbone.tokenizer, records, seed, epoch, position, masking)
+            yield make_batch(pixels, records, labels, dropout_seeds(seed, epoch, position, len(records)), ids, indices)
+            position += len(records)
+
+    def _load(
+        self, chosen: Sequence[Sequence[int]], epoch: int, start: int, images: bool, workers: int
+    ) -> Iterator[Loaded | tuple[None, torch.Tensor, torch.Tensor]]:
+        if images:
+            augment = self.config.augmentation
+            transform = TrainTransform(self.backbone.preprocess, augment.flip, augment.pad, augment.erase)
+            yield from train_loader(
+                self.records, self.labels, chosen, transform, self.config.seed, epoch, start=start, workers=workers
+            )
+            return
+        for batch in chosen[start:]:
+            labels = torch.tensor([self.labels[self.records[index].identity] for index in batch])
+            yield None, labels, torch.tensor(list(batch))
