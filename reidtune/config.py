@@ -143,7 +143,8 @@ class TrainingSection(_Section):
     )
     batch_size: int = Field(default=64, gt=0, description="images in a batch: identities x instances")
     sampler: Literal["identity", "shuffle"] = Field(
-        default="identity", description="identity: batches of identities x instances; shuffle: every sample once an epoch"
+        default="identity",
+        description="identity: batches of identities x instances; shuffle: every sample once an epoch",
     )
     instances: int = Field(default=4, gt=0, description="samples of each identity in a batch (sampler identity)")
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="fp32 or bf16 (autocast; weights stay fp32)")
@@ -192,9 +193,7 @@ class RunConfig(_Section):
     def _losses(self) -> RunConfig:
         loss = self.loss
         if not any((loss.identity, loss.triplet, loss.sdm, loss.itc, loss.cmpm)):
-            raise ValueError(
-                "loss.identity, loss.triplet, loss.sdm, loss.itc and loss.cmpm are all 0, so there is nothing to learn from"
-            )
+            raise ValueError("loss.identity, triplet, sdm, itc and cmpm are all 0, so there is nothing to learn from")
         if loss.triplet > 0 and self.training.sampler == "identity" and self.training.instances < 2:
             raise ValueError("training.instances must be at least 2 for the triplet loss, but is 1")
         return self

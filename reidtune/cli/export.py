@@ -12,27 +12,53 @@ from reidtune.cli.console import clean, print_json, stdout
 EXAMPLES = (
     "reidtune export runs/lora-demo --to open_clip --output merged",
     "reidtune export market.safetensors --output merged --pretrained ViT-B-16.pt",
+    "reidtune export runs/full --to low-rank --rank 16 --output small.safetensors --data demo",
 )
 
 
 def export(
     delta: Annotated[Path, typer.Argument(help="A delta (.safetensors) or a run folder.", metavar="DELTA")],
-    output: Annotated[Path, typer.Option(help="The folder to write.")],
-    to: Annotated[str, typer.Option("--to", help="The format: open_clip.")] = "open_clip",
+    output: Annotated[Path, typer.Option(help="The folder (open_clip) or delta file to write.")],
+    to: Annotated[str, typer.Option("--to", help="The format: open_clip, low-rank or half.")] = "open_clip",
+    rank: Annotated[int | None, typer.Option(min=1, help="Rank of each matrix, with low-rank. Default: 16.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Evaluate the delta before and after here, with low-rank, half.")
+    ] = None,
     backbone: Annotated[str | None, typer.Option(help="Where the backbone is, if it is a folder.")] = None,
     pretrained: Annotated[str | None, typer.Option(help="The backbone's weights file, if it was a file.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Merge a delta into its backbone and write a folder that plain open_clip loads.
+    """Merge a delta into its backbone and write a folder that plain open_clip loads, or make a full difference smaller.
 
-    The written model is loaded again and compared with backbone + delta before it appears.
+    The written model is loaded again and compared with backbone + delta before it appears. low-rank keeps the strongest
+    directions of every matrix of a full difference, half rounds to fp16: both lose a little, and --data says how much.
     """
     from reidtune.export.formats import export_delta
 
-    result = export_delta(delta, to, output, backbone=backbone, pretrained=pretrained, force=force)
+    if data is not None and to == "open_clip":
+        raise typer.BadParameter("has no meaning for open_clip, which loses nothing.", param_hint="--data")
+    result = export_delta(delta, to, output, backbone=backbone, pretrained=pretrained, rank=rank, force=force)
+    results = []
+    if data is not None:
+        from reidtune.evaluation import evaluate_dataset
+
+        results = [evaluate_dataset(data, path, backbone=backbone, pretrained=pretrained) for path in (delta, output)]
+        result["evaluated"] = {"before": results[0]["metrics"], "after": results[1]["metrics"]}
     if as_json:
         print_json(result)
+        return
+    if to != "open_clip":
+        from reidtune.report.tables import format_bytes, metrics_table
+
+        share = 100 * result["relative_error"]
+        stdout().print(
+            f"Wrote {clean(output)}: {format_bytes(result['bytes'])} instead of "
+            f"{format_bytes(result['bytes_before'])}; {share:.2g} % of the difference's norm is lost.",
+            soft_wrap=True,
+        )
+        if results:
+            stdout().print(metrics_table(results))
         return
     stdout().print(
         f"Wrote {clean(output)}; its features differ from backbone + delta by at most "

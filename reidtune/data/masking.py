@@ -18,8 +18,8 @@ def mask_words(ids: Tensor, seeds: Sequence[int], probability: float = 0.15) -> 
 
     Each word is chosen with ``probability``; where none is, one is, each as likely. Of the chosen, 80 % become the
     mask, 10 % a random word (id 1 … the mask), 10 % stay. The mask is the id below the start token's: 49405, the last
-    word of the vocabulary, taken for it as in IRRA. Start, end and padding are never chosen, nor is "!", whose id 0 pads
-    too.
+    word of the vocabulary, taken for it as in IRRA. Start, end and padding are never chosen, nor is
+    "!", whose id 0 pads too.
 
     Raises ``SettingsError`` where the ids are not CLIP's: each caption begins with the start token, and the end token,
     the highest id, is the next one.

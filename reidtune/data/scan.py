@@ -11,6 +11,7 @@ IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif"}
     | {".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2"}
 )
+OWN_FOLDER = ".reidtune"  # the index of a search; no news to anyone
 
 
 @dataclass
@@ -100,7 +101,8 @@ def _read(folder: Path, skipped: Skipped) -> tuple[list[str], list[str]]:
         for entry in entries:
             name = entry.name
             if is_hidden(name):
-                skipped.add(name)
+                if name != OWN_FOLDER:
+                    skipped.add(name)
             elif is_image_name(name) and (entry.is_symlink() or not entry.is_dir()):
                 names.append(name)
             elif entry.is_dir():

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from reidtune.backbone.load import Backbone
+from reidtune.backbone.tower import Tower
 from reidtune.config import LossSection
 from reidtune.data.batch import Batch
 from reidtune.data.record import Record
@@ -19,11 +20,11 @@ from reidtune.losses.objective import STATISTICS, IdentityObjective
 from reidtune.losses.text_objective import TextObjective
 from reidtune.model import Model, image_walk, text_walk
 from reidtune.seeds import derive_seed, seeded
-from reidtune.backbone.tower import Tower
 from reidtune.tuning.component import Component
 from reidtune.tuning.tuner import Tuner
 
 Towers = Literal["auto", "image", "text", "both"]
+DIFFERENCE_RANK = "rank of the difference of every matrix; 0: the whole difference (see export --to low-rank)"
 TOWERS = "towers that are tuned: image, text or both; auto: image for image data, both for text data"
 
 
@@ -48,8 +49,8 @@ class Facts:
 class Stage:
     """A part of training. ``share`` of the epochs goes to it; ``trains`` says which tuner tensors learn in it, and
     ``heads`` whether the objective's own tensors do. ``optimiser`` replaces settings of the recipe's [optimiser], and
-    ``sampler`` that of its [training]. A stage that does not read ``images`` gets batches without them (the method looks
-    up what it computed in ``begin``), and one that does not ``validate`` leaves the features as they are."""
+    ``sampler`` that of its [training]. A stage that does not read ``images`` gets batches without them (the method
+    looks up what it computed in ``begin``), and one that does not ``validate`` leaves the features as they are."""
 
     name: str
     share: float = 1.0
@@ -109,6 +110,7 @@ class Method(ABC):
 
     def begin(self, stage: Stage, model: Model, records: Sequence[Record]) -> None:
         """Called when a stage begins, also after a resume: the place to compute what stays fixed through it."""
+        return
 
     def encode(self, model: Model, batch: Batch) -> dict[str, Tensor]:
         """What the objective needs of a training batch, by name: ``image`` and, of a batch with captions, ``text``

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -34,7 +35,7 @@ class Cskt(Method):
     tasks = ("text",)
     neutral_start = False  # the released log starts at chance: adapters N(0, 0.02) times 4 in the text tower
     parameters_vit_b16 = 12_117_888
-    claims = {
+    claims: ClassVar[Mapping[str, Any]] = {
         "CUHK-PEDES": {"rank-1": 69.70, "mAP": 62.74},
         "ICFG-PEDES": {"rank-1": 58.90, "mAP": 33.87},
         "RSTPReid": {"rank-1": 57.75, "mAP": 46.43},

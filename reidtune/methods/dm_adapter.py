@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from pydantic import Field, model_validator
 
 from reidtune.backbone.load import Backbone
@@ -27,10 +30,13 @@ class DmAdapterSettings(BaseSettings):
 class DmAdapter(Method):
     name = "dm-adapter"
     title = "Sparse mixture of adapters beside the MLP in both towers, domain-aware router"
-    citation = "Liu et al., DM-Adapter: Domain-Aware Mixture-of-Adapters for Text-Based Person Retrieval, AAAI 2025, arXiv 2503.04144"
+    citation = (
+        "Liu et al., DM-Adapter: Domain-Aware Mixture-of-Adapters for Text-Based Person Retrieval, AAAI 2025, "
+        "arXiv 2503.04144"
+    )
     tasks = ("text",)
     parameters_vit_b16 = 15_669_528
-    claims = {
+    claims: ClassVar[Mapping[str, Any]] = {
         "CUHK-PEDES": {"rank-1": 72.17, "mAP": 64.33},
         "ICFG-PEDES": {"rank-1": 62.64, "mAP": 36.50},
         "RSTPReid": {"rank-1": 60.00, "mAP": 47.37},

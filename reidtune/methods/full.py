@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from pydantic import Field
 
 from reidtune.backbone.load import Backbone
-from reidtune.methods.base import TOWERS, BaseSettings, Method, Towers
+from reidtune.methods.base import DIFFERENCE_RANK, TOWERS, BaseSettings, Method, Towers
 from reidtune.tuning.component import Component
 from reidtune.tuning.difference import Difference
 
 
 class FullSettings(BaseSettings):
     towers: Towers = Field("auto", description=TOWERS)
+    difference_rank: int = Field(0, ge=0, description=DIFFERENCE_RANK)
 
 
 class Full(Method):
     name = "full"
     title = "Every parameter of the image tower (of both towers for text data); the delta is as large as they are"
-    citation = "The baseline of every paper here; settings after Li et al., CLIP-ReID, AAAI 2023, and Jiang and Ye, IRRA, CVPR 2023"
+    citation = (
+        "The baseline of every paper here; settings after Li et al., CLIP-ReID, AAAI 2023, and Jiang and Ye, IRRA, "
+        "CVPR 2023"
+    )
     tasks = ("image", "text")
     parameters_vit_b16 = 86_140_416
-    claims = {"CUHK-PEDES": {"rank-1": 68.19, "mAP": 61.12, "from": "IRRA's README, CLIP with SDM or ITC alone"}}
+    claims: ClassVar[Mapping[str, Any]] = {"CUHK-PEDES": {"rank-1": 68.19, "mAP": 61.12, "from": "IRRA's README"}}
     silent = "Weight decay acts on the difference to the backbone."
     Settings = FullSettings
     settings: FullSettings
 
     def components(self, backbone: Backbone) -> dict[str, Component]:
-        return {f"{prefix}difference": Difference(tower, tower.names()) for prefix, tower in self.towers(backbone).items()}
+        return {
+            f"{prefix}difference": Difference(tower, tower.names(), self.settings.difference_rank)
+            for prefix, tower in self.towers(backbone).items()
+        }

@@ -18,7 +18,9 @@ class IvlpSettings(BaseSettings):
 class Ivlp(Method):
     name = "ivlp"
     title = "Independent prompts in every block of both towers"
-    citation = "Khattak et al., MaPLe: Multi-modal Prompt Learning, CVPR 2023, arXiv 2210.03117 (its independent baseline)"
+    citation = (
+        "Khattak et al., MaPLe: Multi-modal Prompt Learning, CVPR 2023, arXiv 2210.03117 (its independent baseline)"
+    )
     tasks = ("text",)
     neutral_start = False
     parameters_vit_b16 = 30_720

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from reidtune.backbone.load import Backbone
-from reidtune.methods.base import BaseSettings, Method, Stage
+from reidtune.methods.base import DIFFERENCE_RANK, BaseSettings, Method, Stage
 from reidtune.tuning.component import Component
 from reidtune.tuning.difference import Difference
 from reidtune.tuning.low_rank import LowRank
@@ -21,10 +22,12 @@ class PromptDecouplingSettings(BaseSettings):
     tokens: int = Field(4, gt=0, description="prompt rows of each tower in a prompted block")
     depth: int = Field(12, gt=0, description="blocks with prompts of their own")
     tune: Literal["full", "lora", "adapter"] = Field(
-        "full", description="what the second stage trains: full, as published, or a small part so that the delta is small"
+        "full",
+        description="what the second stage trains: full, as published, or a small part so that the delta is small",
     )
     prompt_share: float = Field(0.5, gt=0, lt=1, description="share of the epochs that the first stage gets")
     prompt_lr: float = Field(3e-4, gt=0, description="learning rate of the first stage; optimiser.lr is the second's")
+    difference_rank: int = Field(0, ge=0, description=DIFFERENCE_RANK)
     rank: int = Field(8, gt=0, description="rank of the differences of q and v with tune lora")
     width: int = Field(64, gt=0, description="bottleneck width with tune adapter")
 
@@ -37,10 +40,12 @@ class PromptDecoupling(Method):
     neutral_start = False  # prompts are attended to from the first step
     # both towers with their embeddings at 256×128, and 4 rows in 12 blocks of each
     parameters_vit_b16 = 86_140_416 + 63_428_096 + 12 * 4 * (768 + 512)
-    claims = {"CUHK-PEDES": {"rank-1": 71.59, "mAP": 65.03, "from": "secondary listings, unconfirmed"}}
+    claims: ClassVar[Mapping[str, Any]] = {
+        "CUHK-PEDES": {"rank-1": 71.59, "mAP": 65.03, "from": "secondary listings, unconfirmed"}
+    }
     silent = (
-        "No code is public, nor the method section. Published: prompts alone first on a frozen CLIP, then CLIP with the "
-        "prompts fixed. Read into it: independent deep prompts in both towers, 4 rows in each of 12 blocks, N(0, 0.02), "
+        "No code is public, nor the method section. Published: prompts alone first on a frozen CLIP, then CLIP with "
+        "the prompts fixed. Read into it: independent deep prompts in both towers, 4 rows in 12 blocks, N(0, 0.02), "
         "in the places of IVLP; SDM in both stages; half of the epochs each; learning rates of CSKT and IRRA."
     )
     Settings = PromptDecouplingSettings
@@ -54,7 +59,7 @@ class PromptDecoupling(Method):
         }
         for tower in towers:
             if chosen.tune == "full":
-                found[f"{tower.kind}_difference"] = Difference(tower, tower.names())
+                found[f"{tower.kind}_difference"] = Difference(tower, tower.names(), self.settings.difference_rank)
             elif chosen.tune == "lora":
                 found[f"{tower.kind}_lora"] = LowRank(tower, ("q", "v"), chosen.rank, float(chosen.rank))
             else:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from pydantic import Field
 
 from reidtune.backbone.load import Backbone
@@ -13,7 +16,9 @@ from reidtune.tuning.prefix import Prefix
 
 
 class UpPersonSettings(BaseSettings):
-    rank: int = Field(32, gt=0, description="rank of the differences of k and v (32 CUHK-PEDES and ICFG-PEDES, 16 RSTPReid)")
+    rank: int = Field(
+        32, gt=0, description="rank of the differences of k and v (32 CUHK-PEDES and ICFG-PEDES, 16 RSTPReid)"
+    )
     prefix: int = Field(10, gt=0, description="prefix rows of a block (10 CUHK-PEDES, 14 ICFG-PEDES, 2 RSTPReid)")
     prefix_scale: float = Field(10.0, description="start of the learnable factor on what is attended to the prefix")
     reduction: int = Field(8, gt=0, description="the adapters' bottleneck is the width divided by this")
@@ -22,11 +27,14 @@ class UpPersonSettings(BaseSettings):
 class UpPerson(Method):
     name = "up-person"
     title = "LoRA on k and v, scaled prefixes, adapters beside the LayerNorms, in both towers"
-    citation = "Liu et al., UP-Person: Unified Parameter-Efficient Transfer Learning for Text-based Person Retrieval, TCSVT 2025, arXiv 2504.10084"
+    citation = (
+        "Liu et al., UP-Person: Unified Parameter-Efficient Transfer Learning for Text-based Person Retrieval, "
+        "TCSVT 2025, arXiv 2504.10084"
+    )
     tasks = ("text",)
     neutral_start = False  # the prefix is attended to from the first step
     parameters_vit_b16 = 7_419_648 + 3 * 24  # and three scalars a block: of the prefix and of two adapters
-    claims = {
+    claims: ClassVar[Mapping[str, Any]] = {
         "CUHK-PEDES": {"rank-1": 74.17},
         "ICFG-PEDES": {"rank-1": 65.02},
         "RSTPReid": {"rank-1": 63.15},

@@ -82,7 +82,7 @@ def match_sheet(result: SearchResult, height: int = 192) -> Image.Image:
     total = columns * (width + _GAP) + _GAP
     title = _wrapped(visible(heading_of(result)), font, total - 2 * _GAP)
     head = _GAP + _LINE * len(title) + (_GAP + height // 2 + 2 * _FRAME if query is not None else 0) + _GAP
-    sheet = Image.new("RGB", (total, head + rows * (height + 2 * _LINE + _GAP)), "white")
+    sheet = Image.new("RGB", (total, head + rows * (height + 3 * _LINE + _GAP)), "white")
     draw = ImageDraw.Draw(sheet)
     for number, line in enumerate(title):
         draw.text((_GAP, _GAP + number * _LINE), line, fill="black", font=font)
@@ -92,7 +92,7 @@ def match_sheet(result: SearchResult, height: int = 192) -> Image.Image:
         sheet.paste(framed, (_GAP, 2 * _GAP + _LINE * len(title)))
     for place, (match, picture) in enumerate(zip(result.matches, pictures, strict=True)):
         left = _GAP + place % COLUMNS * (width + _GAP)
-        top = head + place // COLUMNS * (height + 2 * _LINE + _GAP)
+        top = head + place // COLUMNS * (height + 3 * _LINE + _GAP)
         draw.rectangle((left, top, left + width - 1, top + height - 1), fill=_GREY)
         if picture is None:
             draw.text((left + 4, top + height // 2), "cannot be read", fill="black", font=small)
@@ -100,8 +100,8 @@ def match_sheet(result: SearchResult, height: int = 192) -> Image.Image:
             fitted = ImageOps.contain(picture, (width, height), Image.Resampling.BICUBIC)
             sheet.paste(fitted, (left + (width - fitted.width) // 2, top + (height - fitted.height) // 2))
         draw.text((left, top + height + 2), f"{match.rank}   {match.score:.3f}", fill="black", font=small)
-        name = _cut(visible(match.name), small, width)
-        draw.text((left, top + height + _LINE - 2), name, fill=(90, 90, 90), font=small)
+        for number, line in enumerate(_two_lines(visible(match.name), small, width)):
+            draw.text((left, top + height + (number + 1) * _LINE - 2), line, fill=(90, 90, 90), font=small)
     return sheet
 
 
@@ -131,10 +131,18 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, widt
     return textwrap.wrap(text, letters) or [""]
 
 
-def _cut(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """The end of ``name`` that fits: there the file's own name stands."""
+def _two_lines(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """``name`` in at most two lines; where it is longer its end, in which the file's own name stands."""
     if font.getlength(name) <= width:
-        return name
-    while name and font.getlength("…" + name) > width:
-        name = name[1:]
-    return "…" + name
+        return [name]
+    last = _fitting(name, font, width)
+    rest = name[: len(name) - len(last)]
+    first = _fitting(rest, font, width)
+    return [first if first == rest else f"…{first[2:]}", last]
+
+
+def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """The longest end of ``text`` that is at most ``width`` pixels long."""
+    while font.getlength(text) > width:
+        text = text[1:]
+    return text

@@ -19,14 +19,13 @@ from torch import Tensor
 from reidtune.backbone.preprocess import Preprocess
 from reidtune.data.image import read_image
 from reidtune.data.record import ImageFile
-from reidtune.data.scan import show
+from reidtune.data.scan import OWN_FOLDER, show
 from reidtune.data.transforms import EvalTransform
 from reidtune.errors import DataError, SettingsError
 from reidtune.paths import cache_folder
 from reidtune.retrieval.files import Listing, list_images
 from reidtune.retrieval.index_file import IndexData, IndexFileError, read_index, write_index
 
-INDEX_FOLDER = ".reidtune"
 SAVE_SECONDS = 30.0  # how often a long indexing is written, for the case that the process is killed
 _AHEAD = 2  # batches that are read while the model works
 
@@ -75,7 +74,7 @@ def index_paths(folder: Path, key: str) -> tuple[Path, Path]:
     """Where the index of ``folder`` may lie: inside it, and, where it cannot be written, in the cache folder."""
     name = f"index-{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors"
     place = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:16]
-    return folder / INDEX_FOLDER / name, cache_folder() / "indexes" / f"{place}-{name}"
+    return folder / OWN_FOLDER / name, cache_folder() / "indexes" / f"{place}-{name}"
 
 
 def refresh_index(
@@ -273,7 +272,7 @@ def _write(update: _Update, places: Sequence[Path], embedding: Embedding) -> Pat
 
 
 def _writable(folder: Path) -> bool:
-    own = folder / INDEX_FOLDER
+    own = folder / OWN_FOLDER
     return os.access(own if own.is_dir() else folder, os.W_OK | os.X_OK)
 
 

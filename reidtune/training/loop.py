@@ -43,9 +43,9 @@ class Reporter(Protocol):
 class Task:
     """Everything that a training needs, made ready by :mod:`reidtune.training.run`.
 
-    ``records`` are the samples: of one caption each where ``kind`` is ``text``. ``labels`` maps identities to classes 0..C−1; ``validate`` gives metrics of the model as it is, or ``None``
-    without a validation set; ``save`` writes the delta file of the tuner as it is. ``identity`` is what a resumed run
-    must agree with.
+    ``records`` are the samples: of one caption each where ``kind`` is ``text``. ``labels`` maps identities to classes
+    0..C−1; ``validate`` gives metrics of the model as it is, or ``None`` without a validation set; ``save`` writes the
+    delta file of the tuner as it is. ``identity`` is what a resumed run must agree with.
     """
 
     config: RunConfig

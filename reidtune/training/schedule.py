@@ -65,7 +65,7 @@ def stage_settings(stage: Stage, config: RunConfig) -> OptimiserSection:
 
 
 def sampler_for(records: Sequence[Record], config: RunConfig, stage: Stage | None = None) -> Sampler:
-    """How the settings, or those of the stage, want batches: P identities × K samples, or every sample once an epoch."""
+    """How the settings, or the stage, want batches: P identities × K samples, or every sample once an epoch."""
     training = config.training
     kind = training.sampler if stage is None or stage.sampler is None else stage.sampler
     if kind == "shuffle":

@@ -1,4 +1,4 @@
-"""A sparse mixture of adapters beside the MLP with a domain-aware router (DM-Adapter, Liu et al. 2025, arXiv 2503.04144)."""
+"""A sparse mixture of adapters with a domain-aware router (DM-Adapter, Liu et al. 2025, arXiv 2503.04144)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Layer(nn.Module):
         hidden = F.relu(self.down(tokens))
         experts = weights.shape[-1]
         weights = weights.to(hidden.dtype)
-        weighted = (hidden.unflatten(-1, (experts, -1)) * weights[..., None]).flatten(-2)
+        weighted = (hidden.view(*hidden.shape[:-1], experts, -1) * weights[..., None]).flatten(-2)
         mixed: Tensor = weighted @ self.up + weights @ self.up_bias
         return mixed
 
@@ -55,11 +55,11 @@ class _Layer(nn.Module):
 class AdapterMixture(Component):
     """x + MLP(LN x) + s · Σ_{e ∈ top-k} w_e E_e(LN' x) in every block, x the rows after attention.
 
-    E_e is a bottleneck of ``width // reduction`` with ReLU; the router adds to each row's own logits those of a learnable
-    domain prompt p, weighed by a learnable α (Eq. of section 3.2 in the paper's code: α is free, not clipped). W_up
-    starts at zero, so the start is the backbone. While training, every layer leaves what the load-balancing loss needs:
-    Σ_e P̄_e C̄_e, with P̄ the mean softmax of all logits and C̄ the share of rows that chose expert e, over all rows, the
-    padding of texts included.
+    E_e is a bottleneck of ``width // reduction`` with ReLU; the router adds to each row's own logits those of a
+    learnable domain prompt p, weighed by a learnable α (Eq. of section 3.2 in the paper's code: α is free, not
+    clipped). W_up starts at zero, so the start is the backbone. While training, every layer leaves what the
+    load-balancing loss needs: Σ_e P̄_e C̄_e, with P̄ the mean softmax of all logits and C̄ the share of rows that
+    chose expert e, over all rows, the padding of texts included.
     """
 
     def __init__(self, tower: Tower, experts: int, active: int, reduction: int, scale: float) -> None:
@@ -84,9 +84,7 @@ class AdapterMixture(Component):
             key = f"mixture/{self.kind}/{layer}"
             rows = logits.flatten(0, -2)
             walk.statistics[f"{key}/probability"] = rows.softmax(dim=-1).sum(dim=0)
-            walk.statistics[f"{key}/chosen"] = (
-                torch.zeros_like(rows).scatter(-1, chosen.flatten(0, -2), 1.0).sum(dim=0)
-            )
+            walk.statistics[f"{key}/chosen"] = torch.zeros_like(rows).scatter(-1, chosen.flatten(0, -2), 1.0).sum(dim=0)
             walk.statistics[f"{key}/rows"] = torch.tensor(float(len(rows)), device=rows.device)
         mixed: Tensor = self.scale * part.mix(normed, weights)
         return mixed

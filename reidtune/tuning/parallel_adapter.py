@@ -13,8 +13,9 @@ from reidtune.tuning.component import Component
 class ParallelAdapter(Component):
     """x + MLP(LN x) + s · up(ReLU(down(x))) in every block, x the rows after attention.
 
-    ``hidden`` is the bottleneck width. With ``norm`` the adapter reads LN'(x), a LayerNorm of its own (the dual adapters
-    of CSKT, Liu et al. 2024). ``start`` is that of :class:`Bottleneck`; with ``zero`` the start is the backbone.
+    ``hidden`` is the bottleneck width. With ``norm`` the adapter reads LN'(x), a LayerNorm of its own (the dual
+    adapters of CSKT, Liu et al. 2024). ``start`` is that of :class:`Bottleneck`; with ``zero`` the start is the
+    backbone.
     """
 
     def __init__(

@@ -20,9 +20,9 @@ _PLACEHOLDER = 1  # an id for prompt rows: any that is below the end token's
 class PromptRows(Component):
     """Base: where prompt rows stand. A subclass says what they are.
 
-    Image tower: at the end of the sequence, without a position, put there before ``ln_pre``. Text tower: after the start
-    token, with positions; the words move right, and what no longer fits is cut before the end token. Before block
-    l = 1 … depth−1 the rows are replaced; after that they are carried on.
+    Image tower: at the end of the sequence, without a position, put there before ``ln_pre``. Text tower: after the
+    start token, with positions; the words move right, and what no longer fits is cut before the end token. Before
+    block l = 1 … depth−1 the rows are replaced; after that they are carried on.
     """
 
     def rows(self, kind: str, layer: int) -> Tensor:
@@ -95,8 +95,8 @@ class CoupledPrompts(PromptRows):
 class BidirectionalPrompts(PromptRows):
     """Rows of both towers, each also mapped into the other (CSKT's bidirectional prompts transferring).
 
-    The image tower gets [F_l(P^t_l); P^v_l], the text tower [P^t_l; G_l(P^v_l)], each 2 · ``count`` rows; F_l and G_l are
-    linear maps of block l with biases.
+    The image tower gets [F_l(P^t_l); P^v_l], the text tower [P^t_l; G_l(P^v_l)], each 2 · ``count`` rows; F_l and G_l
+    are linear maps of block l with biases.
     """
 
     towers = ("image", "text")

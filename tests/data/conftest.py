@@ -47,3 +47,7 @@ def record(identity: int, camera: int | None = None, name: str = "x.png") -> Rec
 
 def names(records: Iterable[Record]) -> list[str]:
     return [record.path.name for record in records]
+
+
+def captioned(identity: int, *captions: str, camera: int | None = None, name: str = "x.png") -> Record:
+    return Record((ImageFile(Path(name)),), identity, camera, captions=captions)

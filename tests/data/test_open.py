@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import reidtune.demo
-from reidtune.data import open_dataset, require_split
+from reidtune.data import Dataset, open_dataset, require_split
 from reidtune.errors import DataError, SettingsError
+
+from .conftest import record
 
 
 def test_what_does_not_exist_is_named(tmp_path):
@@ -59,6 +63,17 @@ def test_manifest_does_not_depend_on_where_the_data_lies(put, tmp_path):
     (root / "two" / "train" / "a" / "1.png").rename(root / "two" / "train" / "b" / "2.png")
     put("two/train/a/2.png")
     assert open_dataset(root / "two").manifest()["hash"] != before["hash"]
+
+
+def test_the_hash_of_image_data_is_what_it_was_before_there_was_validation():
+    records = {name: [record(number, 2, f"{name}.png")] for number, name in enumerate(("train", "query", "gallery"), 1)}
+    lines = "".join(f"{name}\t{name}.png\t{number}\t2\tNone\n" for number, name in enumerate(records, 1))
+    dataset = Dataset(Path(), "x", "image", "all", *records.values(), "X.")
+    assert dataset.manifest()["hash"] == hashlib.sha256(lines.encode()).hexdigest()
+    assert set(dataset.manifest()) == {"layout", "task", "hash", "train", "query", "gallery"}
+    more = replace(dataset, validation=records["train"]).manifest()
+    assert more["hash"] != dataset.manifest()["hash"]
+    assert more["val"] == {"images": 1, "identities": 1, "cameras": 1}
 
 
 def test_a_split_that_is_needed_and_missing_is_told(put):

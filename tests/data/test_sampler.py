@@ -4,11 +4,10 @@ from collections import Counter
 
 import pytest
 
-from reidtune.data import IdentitySampler
-from reidtune.data.sampler import ShuffleSampler
+from reidtune.data import IdentitySampler, ShuffleSampler
 from reidtune.errors import SettingsError
 
-from .conftest import record
+from .conftest import captioned, record
 
 
 def records_of(*counts):
@@ -138,3 +137,42 @@ def test_shuffled_junk_and_distractors_are_never_drawn():
 def test_shuffled_too_little_is_refused(identities, size):
     with pytest.raises(SettingsError, match="cannot be sampled"):
         shuffled(identities, size)
+
+
+def samples_of(*images):
+    """A sample a caption: ``images`` are captions an image, for each identity."""
+    return [
+        captioned(identity, f"caption {number}", name=f"{identity}/{image}.png")
+        for identity, counts in enumerate(images, 1)
+        for image, count in enumerate(counts)
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("K", [2, 3, 4])
+def test_captions_of_one_image_are_kept_apart(K):
+    records = samples_of(*[(2, 2, 2, 2)] * 6, (1, 2, 1, 3, 2), (3, 1, 3, 1, 3))
+    for epoch in range(8):
+        batches = checked(records, 4, K, epoch)
+        assert set(range(len(records))) == {i for batch in batches for i in batch}
+        for batch in batches:
+            for start in range(0, len(batch), K):
+                assert len({records[i].path for i in batch[start : start + K]}) >= min(K, 3)
+
+
+def test_captions_of_the_only_image_fill_a_group():
+    records = samples_of((2,), (3,), (1, 1))
+    for batch in checked(records, 3, 2):
+        assert all(len(set(batch[start : start + 2])) == 2 for start in (0, 2, 4))
+
+
+def test_which_captions_meet_changes_with_the_epoch():
+    records = samples_of(*[(2, 2, 2, 2)] * 4)
+    sampler = IdentitySampler(records, 2, 2, 0)
+    pairs = {frozenset(batch[:2]) for epoch in range(200) for batch in sampler.batches(epoch)}
+    assert len(pairs) == 4 * 24  # every pair of different images, four captions pairs each
+
+
+def test_fewer_samples_than_a_batch_are_one_batch():
+    sampler = ShuffleSampler(records_of(3), 8, 0)
+    assert (len(sampler), sampler.batch_size, [len(batch) for batch in sampler.batches(0)]) == (1, 8, [3])

@@ -66,3 +66,15 @@ def test_a_fraction_out_of_range_is_refused(fraction):
 
 def test_labels_are_contiguous_and_leave_out_junk():
     assert label_map([record(i) for i in (40, 7, 7, -1, 0, 12)]) == {7: 0, 12: 1, 40: 2}
+
+
+def test_one_image_is_enough_where_a_caption_finds_its_own():
+    records = [record(i, i % 2) for i in range(1, 11)]
+    with pytest.raises(DataError, match="two images each"):
+        split_identities(records, 0.5, 0)
+    rest, validation = split_identities(records, 0.5, 0, images_needed=1)
+    assert (len(rest), len(validation)) == (5, 5)
+    two = people(10)
+    assert split_identities(two, 0.3, 4, images_needed=1) == split_identities(two, 0.3, 4)
+    with pytest.raises(DataError, match="an image each"):
+        split_identities(records[:3], 0.5, 0, images_needed=1)

@@ -9,7 +9,8 @@ from typing import Any
 @dataclass(frozen=True)
 class Row:
     """What a method promises. ``settings`` are small ones for the tests; ``tensors`` is the key set of a delta on a
-    backbone of two image blocks, with ``{l}`` for a layer; ``task`` is the data that it is tried on; ``mergeable`` says whether it exports to plain open_clip."""
+    backbone of two image blocks, with ``{l}`` for a layer; ``task`` is the data that it is tried on; ``mergeable``
+    says whether it exports to plain open_clip."""
 
     name: str
     settings: dict[str, Any] = field(default_factory=dict)
@@ -35,7 +36,13 @@ _BLOCK = (
     "mlp/c_proj/bias",
 )
 
-_TEXT_TENSORS = ("positional_embedding", "text_projection", "token_embedding/weight", "ln_final/weight", "ln_final/bias")
+_TEXT_TENSORS = (
+    "positional_embedding",
+    "text_projection",
+    "token_embedding/weight",
+    "ln_final/weight",
+    "ln_final/bias",
+)
 _LINEAR = ("weight", "bias")
 _BOTTLENECK = tuple(f"{n}.{m}" for n in ("down", "up") for m in _LINEAR)
 _NORMED = (*_BOTTLENECK, "norm.weight", "norm.bias")
@@ -46,6 +53,10 @@ _MIXTURE = (
 _IMAGE_DIFFERENCE = (
     *(f"{name}" for name in (*_IMAGE_TENSORS, *_NORMS)),
     *(f"transformer/resblocks/{{l}}/{name}" for name in _BLOCK),
+)
+_FACTORED = (  # matrices for which two factors of rank 2 are smaller
+    *("positional_embedding", "proj", "conv1/weight"),
+    *("in_proj_weight", "out_proj/weight", "c_fc/weight", "c_proj/weight"),
 )
 _TEXT_DIFFERENCE = (*_TEXT_TENSORS, *(f"transformer/resblocks/{{l}}/{name}" for name in _BLOCK))
 
@@ -72,6 +83,16 @@ ROWS = (
         mergeable=True,
     ),
     Row(
+        "full",
+        {"difference_rank": 2},
+        tuple(
+            f"difference.{name}{side}"
+            for name in _IMAGE_DIFFERENCE
+            for side in (("/left", "/right") if name in _FACTORED or name.endswith(_FACTORED) else ("",))
+        ),
+        mergeable=True,
+    ),
+    Row(
         "lora",
         {"rank": 2, "towers": "both", "dropout": 0.2},
         tuple(f"{prefix}lora.{{l}}.{n}.{m}" for prefix in ("", "text_") for n in "qv" for m in "AB"),
@@ -94,6 +115,18 @@ ROWS = (
         mergeable=True,
         task="text",
     ),
+    Row("clip-reid", {"identities": 3}, tuple(f"difference.{name}" for name in _IMAGE_DIFFERENCE)),
+    Row(
+        "clip-reid",
+        {"identities": 3, "tune": "lora", "rank": 2},
+        tuple(f"lora.{{l}}.{n}.{m}" for n in "qv" for m in "AB"),
+    ),
+    Row(
+        "clip-reid",
+        {"identities": 3, "tune": "adapter", "width": 4},
+        tuple(f"adapter.{{l}}.{name}" for name in _BOTTLENECK),
+    ),
+    Row("clip-reid", {"identities": 3, "tune": "vpt", "prompts": 3}, ("visual_prompts.rows",)),
     Row("dm-adapter", {"experts": 3}, _both(*(f"mixture.{{l}}.{name}" for name in _MIXTURE)), task="text"),
     Row(
         "cskt",

@@ -1,11 +1,15 @@
 """Every method × every check of the contract, on a backbone of two blocks."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from PIL import Image
 
 from reidtune.backbone.load import load_backbone
 from reidtune.config import LossSection, validate_settings
 from reidtune.data.batch import Batch
+from reidtune.data.record import ImageFile, Record
 from reidtune.delta import read_tensors, write_delta
 from reidtune.errors import DeltaError
 from reidtune.methods.registry import METHOD_SUMMARIES, find_method, method_names
@@ -42,7 +46,7 @@ def sample(backbone, task, count=3):
     images = torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(3))
     texts = backbone.tokenizer(CAPTIONS[:count]) if task == "text" else None
     labels = torch.tensor([0, 0, 1, 2][:count])
-    return Batch(images, None, labels, torch.arange(5, 5 + count), texts)
+    return Batch(images, None, labels, torch.arange(5, 5 + count), texts, torch.arange(count))
 
 
 def features(backbone, tuner, batch):
@@ -65,11 +69,16 @@ def test_start_is_the_backbone_where_the_paper_has_a_neutral_start(row, small_ba
     with torch.no_grad():
         ours = features(small_backbone, tuner.eval(), batch)
         plain = features(small_backbone, Tuner(), batch)
-    assert torch.allclose(ours, plain, atol=1e-6) == method.neutral_start
+    assert (ours.shape == plain.shape and torch.allclose(ours, plain, atol=1e-6)) == method.neutral_start
 
 
 @pytest.mark.parametrize("row", TRAINED, ids=TRAINED_IDS)
-def test_only_the_tuner_learns_and_every_tensor_gets_a_gradient_within_two_steps(row, small_backbone):
+def test_only_the_tuner_learns_and_every_tensor_gets_a_gradient_within_two_steps(row, small_backbone, tmp_path):
+    records = []
+    for number in range(4):
+        file = tmp_path / f"{number}.png"
+        Image.effect_noise((16, 32), 40 + 20 * number).convert("RGB").save(file)
+        records.append(Record((ImageFile(file),), 1 + max(0, number - 1)))
     method, tuner = make(row, small_backbone)
     model = Model(small_backbone, tuner)
     batch = sample(small_backbone, row.task, 4)
@@ -79,12 +88,14 @@ def test_only_the_tuner_learns_and_every_tensor_gets_a_gradient_within_two_steps
         for name, parameter in tuner.named_parameters():
             parameter.requires_grad_(stage.trains(name))
         before = {name: value.clone() for name, value in tuner.state_dict().items()}
-        method.begin(stage, model, [])
+        with torch.no_grad():
+            method.begin(stage, model, records)
+        given = batch if stage.images else replace(batch, images=None)
         tuner.train()
         optimiser = torch.optim.SGD([p for p in tuner.parameters() if p.requires_grad], lr=0.1)
         for step in range(2):
             torch.manual_seed(step)
-            loss, _ = objective(method.encode(model, batch), batch.labels)
+            loss, _ = objective(method.encode(model, given), batch.labels)
             optimiser.zero_grad()
             loss.backward()
             reached |= {name for name, p in tuner.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
@@ -163,9 +174,7 @@ def test_parts_of_a_batch_give_the_features_of_the_whole_also_with_dropout(row, 
     _, tuner = make(row, small_backbone)
     disturb(tuner).train()
     batch = sample(small_backbone, row.task, 4)
-    halves = [
-        Batch(*(None if part is None else part[i : i + 2] for part in vars(batch).values())) for i in (0, 2)
-    ]
+    halves = [Batch(*(None if part is None else part[i : i + 2] for part in vars(batch).values())) for i in (0, 2)]
     with torch.no_grad():
         whole = features(small_backbone, tuner, batch)
         parts = [features(small_backbone, tuner, half) for half in halves]

@@ -47,7 +47,9 @@ def gradients(tuner, tensors):
             for layer, ours in enumerate(parameter.grad):
                 yield ours, tensors[f"grad.prompt.{theirs}.{layer}"]
             continue
-        theirs = name.replace("prompts.to_image", "proj.text_to_visual").replace("prompts.to_text", "proj.visual_to_text")
+        theirs = name.replace("prompts.to_image", "proj.text_to_visual").replace(
+            "prompts.to_text", "proj.visual_to_text"
+        )
         theirs = theirs.replace("image_adapter", "adapter.visual").replace("text_adapter", "adapter.text")
         yield parameter.grad, tensors[f"grad.{theirs.replace('.norm.', '.ln.')}"]
 

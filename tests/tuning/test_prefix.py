@@ -49,4 +49,5 @@ def test_the_scale_is_there_only_where_it_is_asked_for(small_backbone):
     plain, scaled = Prefix(small_backbone.image, 2), Prefix(small_backbone.image, 2, 10.0)
     assert set(plain.state_dict()) == {"key", "value"}
     assert scaled.scale.tolist() == [10.0, 10.0]
-    assert 0 <= plain.key.min() and plain.key.max() <= 0.01
+    assert plain.key.min() >= 0
+    assert plain.key.max() <= 0.01

@@ -40,9 +40,11 @@ RSTPREID = Family("rstpreid", "RSTPReid", ("data_captions.json",), "img_path")  
 
 @dataclass(slots=True)
 class Listing:
-    """What the entries of a list say: captions by (path, identity, split), and what is to be told of them."""
+    """What the entries of a list say: captions by (path, identity, split), and what is to be told of them. ``owners``
+    has the identity of each path and the entry that gave it."""
 
     captions: dict[tuple[str, int, str], list[str]] = field(default_factory=dict)
+    owners: dict[str, tuple[int, int]] = field(default_factory=dict)
     blank: int = 0
     repeated: int = 0
 
@@ -105,7 +107,10 @@ def _load(source: Path) -> list[Any]:
 
 
 def _add(listing: Listing, source: Path, number: int, entry: Any, path_key: str) -> None:
-    """Check one entry and add its captions; an image that is listed again gets the captions it does not have yet."""
+    """Check one entry and add its captions; an image that is listed again gets those of which it has none yet.
+
+    One entry may say the same twice: each of its captions is a query in the published protocol.
+    """
 
     def wrong(what: str) -> DataError:
         return DataError(f'"{show(source)}", entry {number}: {what}.', HINT)
@@ -128,11 +133,16 @@ def _add(listing: Listing, source: Path, number: int, entry: Any, path_key: str)
         if not _is_text(caption):
             raise wrong(f"a caption is {_short(caption)}, not text")
     texts = [caption.strip() for caption in captions]
+    if not any(texts):
+        raise wrong("its captions are blank")
+    first, owner = listing.owners.setdefault(name, (number, identity))
+    if identity != owner:
+        raise wrong(f'the id of "{show(name)}" is {identity}, but {owner} in entry {first}')
     listing.blank += texts.count("")
     image = (name, identity, split)
     listing.repeated += image in listing.captions
-    before = listing.captions.setdefault(image, [])
-    before += [text for text in texts if text and text not in before]
+    before = listing.captions.get(image, [])
+    listing.captions[image] = before + [text for text in texts if text and text not in before]
 
 
 def _notes(listing: Listing) -> list[str]:
@@ -143,7 +153,7 @@ def _notes(listing: Listing) -> list[str]:
         notes.append(f"Entries of an image that is listed already, their captions added to it: {listing.repeated:,}.")
     several = len(listing.captions) - len({name for name, _, _ in listing.captions})
     if several:
-        notes.append(f"Careful: images listed again with another identity or split: {several:,}.")
+        notes.append(f"Careful: images listed again in another split: {several:,}.")
     return notes
 
 

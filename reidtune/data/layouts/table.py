@@ -1,8 +1,8 @@
 """A table of images: CSV or JSONL with the columns path, identity and, where known, camera, scene, split, caption.
 
 One row is one image; rows that repeat an image with another caption add the caption to it. Where all images that train
-or are looked for have a caption, the task is text. Paths are relative to the table. ``split`` is train, val, test, query
-or gallery. Identity ``-1`` is junk: in the gallery, never ranked.
+or are looked for have a caption, the task is text. Paths are relative to the table. ``split`` is train, val, test,
+query or gallery. Identity ``-1`` is junk: in the gallery, never ranked.
 """
 
 from __future__ import annotations

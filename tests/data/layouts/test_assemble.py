@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from reidtune.data.layouts import assemble, number_names
-from reidtune.errors import DataError
+from reidtune.errors import DataError, SettingsError
 
-from ..conftest import record
+from ..conftest import captioned, record
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,70 @@ def test_cameras_that_are_known_in_part_do_not_make_a_rule():
     query, gallery = [record(1, 1)], [record(1, 2), record(2, None)]
     assert assemble(Path(), "x", "X", [], query, gallery).protocol == "all"
     assert assemble(Path(), "x", "X", [], query, [*gallery[:1], record(2, 1)]).protocol == "cross-camera"
+
+
+def text(train, query, gallery=None, **options):
+    return assemble(Path(), "x", "X", train, query, query if gallery is None else gallery, task="text", **options)
+
+
+def test_captions_look_for_images_whatever_their_cameras():
+    test = [captioned(1, "a", camera=1), captioned(2, "b", camera=2)]
+    dataset = text([], test)
+    assert dataset.protocol == "cross-modality"
+    assert dataset.query is dataset.gallery
+    assert text([], test, protocol="cross-modality").protocol == "cross-modality"
+
+
+@pytest.mark.parametrize("protocol", ["cross-camera", "cross-scene", "all", "leave-one-out"])
+def test_rules_between_images_are_refused_for_captions(protocol):
+    test = [captioned(1, "a", camera=1), captioned(2, "b", camera=2)]
+    with pytest.raises(SettingsError, match=f'"{protocol}" compares images with images') as error:
+        text([], test, protocol=protocol)
+    assert "cross-modality" in error.value.hint
+
+
+def test_cross_modality_is_refused_for_images():
+    test = [record(1), record(2)]
+    with pytest.raises(SettingsError, match=r'"cross-modality" needs captions'):
+        assemble(Path(), "x", "X", [], test, test, protocol="cross-modality")
+
+
+def test_captions_are_counted_for_each_split():
+    people = [captioned(i, *"abc"[: i % 2 + 1], name=f"{i}.png") for i in range(1, 8)]
+    dataset = text(people[:3], people[5:], validation=people[3:5])
+    assert dataset.sentence == (
+        "X: 3 train identities (3 images, 5 captions), 2 validation identities (2 images, 3 captions), "
+        "2 test identities (2 images, 3 captions); every caption is a query, every image counts (cross-modality)."
+    )
+    assert text([], people[:2]).sentence.startswith("X: no training split, 2 test identities (2 images, 3 captions);")
+    assert text(people[:2], []).sentence == "X: 2 train identities (2 images, 3 captions), no test split."
+
+
+def test_queries_and_gallery_of_their_own_are_told_apart():
+    dataset = text([], [captioned(1, "a", "b")], [record(1), record(2), record(-1)])
+    assert "2 captions of 1 identity as queries, 2 gallery images;" in dataset.sentence
+
+
+def test_junk_leaves_a_test_split_of_captions_even_where_cameras_are_known():
+    test = [captioned(1, "a", camera=1), captioned(2, "b", camera=2), captioned(-1, "c", camera=1)]
+    dataset = text([], test)
+    assert [r.identity for r in dataset.gallery] == [1, 2]
+    assert dataset.query is dataset.gallery
+
+
+def test_images_without_a_caption_are_told():
+    one, bare = captioned(1, "a"), record(2)
+    sentence = text([one, bare, bare], [captioned(3, "b"), record(4)]).sentence
+    assert "Images without a caption, not learned from and no queries: 2 in training, 1 in test." in sentence
+
+
+def test_identities_on_two_sides_are_told():
+    a, b, c = captioned(1, "a"), captioned(2, "b"), captioned(3, "c")
+    sentence = text([a, b], [b, c], validation=[a, c]).sentence
+    for where in (
+        "in training and in the queries",
+        "in training and in validation",
+        "in validation and in the queries",
+    ):
+        assert f"Careful: 1 identity is {where}." in sentence
+    assert "Careful" not in text([a], [b], validation=[c]).sentence

@@ -28,7 +28,7 @@ def register(monkeypatch):
 
 
 def test_the_built_in_layouts():
-    assert list(known_layouts()) == ["table", "market1501", "folder"]
+    assert list(known_layouts()) == ["table", "cuhk-pedes", "icfg-pedes", "rstpreid", "market1501", "folder"]
 
 
 @pytest.mark.parametrize("load", [lambda: zoo, zoo])
@@ -40,7 +40,7 @@ def test_another_package_adds_a_layout(register, put, load):
     assert open_dataset(root).layout == "zoo"
     assert open_dataset(root, layout="zoo").layout == "zoo"
     assert open_dataset(root, layout="folder").layout == "folder"
-    assert list(known_layouts()) == ["table", "market1501", "zoo", "folder"]
+    assert list(known_layouts())[-3:] == ["market1501", "zoo", "folder"]
 
 
 def test_a_built_in_layout_is_not_replaced(register):

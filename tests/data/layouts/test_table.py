@@ -5,7 +5,7 @@ import json
 import pytest
 
 from reidtune.data import open_dataset
-from reidtune.errors import DataError
+from reidtune.errors import DataError, SettingsError
 
 
 @pytest.fixture
@@ -156,3 +156,87 @@ def test_one_modality_is_kept_and_several_are_refused(table):
     assert open_dataset(table(head + "2.jpg,b,test,thermal\n")).query[0].modalities == ("thermal",)
     with pytest.raises(DataError, match=r'mixes modalities: "Thermal" in line 2, "rgb" in line 3.*not read yet'):
         open_dataset(table(head + "2.jpg,b,test,rgb\n"))
+
+
+CAPTIONED = """path,identity,camera,split,caption
+1.jpg,a,1,train,red
+1.jpg,a,1,train,tall
+2.jpg,b,2,train,blue
+3.jpg,c,1,val,green
+4.jpg,d,1,test,black
+4.jpg,d,1,test,short
+5.jpg,e,2,test,white
+"""
+
+
+def test_half_of_the_identities_train_where_one_image_each_has_captions(table):
+    text = "path,identity,camera,caption\n" + "".join(f"{i}.jpg,p{i},{i % 2},a person\n" for i in range(8))
+    dataset = open_dataset(table(text))
+    assert (dataset.task, len(dataset.train), len(dataset.query)) == ("text", 4, 4)
+    assert not {r.identity for r in dataset.train} & {r.identity for r in dataset.query}
+
+
+def test_a_protocol_that_does_not_fit_the_captions_is_refused(table):
+    with pytest.raises(SettingsError, match="cross-camera"):
+        open_dataset(table(CAPTIONED), protocol="cross-camera")
+    with pytest.raises(SettingsError, match="cross-modality"):
+        open_dataset(table("path,identity\n1.jpg,a\n2.jpg,b\n"), protocol="cross-modality")
+
+
+def test_a_table_with_captions_is_search_by_text(table):
+    dataset = open_dataset(table(CAPTIONED))
+    assert (dataset.task, dataset.protocol) == ("text", "cross-modality")
+    assert dataset.query is dataset.gallery
+    assert [r.captions for r in dataset.train] == [("red", "tall"), ("blue",)]
+    assert [r.captions for r in dataset.validation] == [("green",)]
+    assert [r.captions for r in dataset.query] == [("black", "short"), ("white",)]
+    assert dataset.sentence == (
+        'Table "table.csv": 2 train identities (2 images, 3 captions), 1 validation identity (1 image, 1 caption), '
+        "2 test identities (2 images, 3 captions); every caption is a query, every image counts (cross-modality)."
+    )
+
+
+def test_a_list_of_captions_says_the_same(table):
+    dataset = open_dataset(table(CAPTIONED))
+    rows = [
+        {"path": r.path.name, "identity": dataset.identity_names[r.identity], "camera": r.camera, "split": split}
+        | {"caption": list(r.captions)}
+        for split, records in (("train", dataset.train), ("val", dataset.validation), ("test", dataset.query))
+        for r in records
+    ]
+    assert open_dataset(table(rows, "rows.jsonl")).manifest() == dataset.manifest()
+
+
+def test_captions_of_some_images_are_not_used_and_that_is_told(table):
+    dataset = open_dataset(table(CAPTIONED.replace("white", "")))
+    assert (dataset.task, dataset.protocol, list(dataset.validation)) == ("image", "cross-camera", [])
+    assert "Captions are not used: only 4 of 5 images have one" in dataset.sentence
+    assert 'Not used: "val" (1 image)' in dataset.sentence
+
+
+def test_the_protocol_can_ask_for_search_by_the_captions_there_are(table):
+    dataset = open_dataset(table(CAPTIONED.replace("white", "")), protocol="cross-modality")
+    assert (dataset.task, len(dataset.gallery)) == ("text", 2)
+    assert "Images without a caption, not learned from and no queries: 1 in test." in dataset.sentence
+    with pytest.raises(SettingsError, match="needs captions"):
+        open_dataset(table(FULL.replace("a cat, black", "")), protocol="cross-modality")
+
+
+def test_a_gallery_that_is_only_looked_through_needs_no_captions(table):
+    text = "path,identity,split,caption\n1.jpg,a,query,red\n1.jpg,a,gallery,\n2.jpg,b,gallery,\n3.jpg,-1,gallery,\n"
+    dataset = open_dataset(table(text))
+    assert (dataset.task, len(dataset.query), len(dataset.gallery)) == ("text", 1, 3)
+    assert "1 caption of 1 identity as queries, 2 gallery images;" in dataset.sentence
+
+
+def test_only_a_validation_split_is_the_test_split(table):
+    head = "path,identity,split,caption\n1.jpg,a,train,x\n2.jpg,b,train,x\n"
+    dataset = open_dataset(table(head + "3.jpg,c,val,x\n4.jpg,d,val,x\n"))
+    assert (dataset.task, len(dataset.query), list(dataset.validation)) == ("text", 2, [])
+
+
+def test_a_table_without_captions_is_as_before(table):
+    dataset = open_dataset(table(FULL.replace("a cat, black", "")))
+    assert (dataset.task, list(dataset.validation)) == ("image", [])
+    assert "aption" not in dataset.sentence
+    assert list(dataset.manifest()) == ["layout", "task", "hash", "train", "query", "gallery"]

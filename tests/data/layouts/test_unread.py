@@ -9,8 +9,6 @@ from reidtune.errors import DataError
 @pytest.mark.parametrize(
     ("files", "title"),
     [
-        (("imgs/1.png", "reid_raw.json"), "CUHK-PEDES"),
-        (("imgs/1.png", "ICFG_PEDES.json"), "ICFG-PEDES"),
         (("train_171/RGB/1.png", "train_171/NI/1.png", "train_171/TI/1.png"), "RGBNT201"),
         (("RGB/1.png", "NI/1.png", "TI/1.png"), "RGBNT201"),
         (("bounding_box_train/0001/vis/1.png", "query3/0001/vis/1.png"), "MSVR310"),
@@ -36,5 +34,5 @@ def test_the_inner_folder_of_rgbnt100_is_not_read_as_market(put):
 
 
 def test_asking_for_one_by_name_is_refused_too(put):
-    with pytest.raises(DataError, match=r"CUHK-PEDES \(cuhk-pedes\) is not read yet"):
-        open_dataset(put("a/1.png"), layout="cuhk-pedes")
+    with pytest.raises(DataError, match=r"VehicleID \(vehicleid\) is not read yet"):
+        open_dataset(put("a/1.png"), layout="vehicleid")

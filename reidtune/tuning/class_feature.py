@@ -1,0 +1,41 @@
+"""Features from before the projection: the class row of the last block, and of the block before it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from reidtune.backbone.tower import Tower
+from reidtune.backbone.walk import Walk
+from reidtune.tuning.component import Component
+
+BEFORE_LAST = "class-feature/before-last/row"
+_NORMED = "class-feature/last/normed"
+
+
+class ClassFeature(Component):
+    """The feature becomes [ln_post(class row); its projection], [B, d + D], as CLIP-ReID ranks with.
+
+    The class row that leaves the last block but one is left as the output :data:`BEFORE_LAST`. Trains nothing.
+    """
+
+    def __init__(self, tower: Tower) -> None:
+        super().__init__()
+        self.towers = (tower.kind,)
+        self.layers = tower.layers
+
+    def block(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
+        if layer == self.layers - 2:
+            walk.outputs[BEFORE_LAST] = tokens[:, 0]
+        return tokens
+
+    def norm(self, walk: Walk, layer: int, name: str, tokens: Tensor, normed: Tensor) -> Tensor:
+        if layer == self.layers:
+            walk.state[_NORMED] = normed
+        return normed
+
+    def pool(self, walk: Walk, tokens: Tensor, feature: Tensor) -> Tensor:
+        return torch.cat([walk.state[_NORMED].to(feature.dtype), feature], dim=-1)
+
+    def feature_width(self, tower: Tower, width: int) -> int:
+        return tower.width + width

@@ -1,0 +1,122 @@
+"""CLIP-ReID: what each stage learns, against what, and what the feature is."""
+
+import pytest
+import torch
+
+from reidtune.config import LossSection
+from reidtune.data import open_dataset
+from reidtune.delta import read_header, read_tensors
+from reidtune.losses.clip_reid import ClipReidObjective
+from reidtune.losses.identity import cross_entropy_smooth
+from reidtune.losses.triplet import batch_hard_triplet
+from reidtune.methods.clip_reid import ClipReid, ClipReidSettings
+from reidtune.model import Model
+from reidtune.training.run import open_run
+from reidtune.tuning.tuner import Tuner
+
+
+class Silent:
+    def start(self, done, steps): ...
+
+    def step(self, step, loss): ...
+
+    def epoch(self, row): ...
+
+
+def test_the_learned_words_stand_where_the_sentence_has_its_placeholders(small_backbone):
+    tokenizer = small_backbone.tokenizer
+    ids = tokenizer(["A photo of a X X X X lion."])[0].tolist()
+    word = tokenizer(["X"])[0, 1].item()
+    assert ids[5:9] == [word] * 4
+    method = ClipReid(ClipReidSettings(identities=2, noun="lion"))
+    model = Model(small_backbone, method.tuner(small_backbone))
+    labels = torch.tensor([1, 0, 1])
+    features = method._sentences(model, labels)
+    assert torch.equal(features[0], features[2]) and not torch.allclose(features[0], features[1])
+    words = model.tuner.get_submodule("words")
+    seen = {}
+
+    class Trace(Tuner):
+        def tokens(self, walk, layer, tokens):
+            seen.setdefault(layer, tokens)
+            return tokens
+
+    model.tuner = Trace({"words": words})
+    method._sentences(model, labels)
+    positions = small_backbone.text.parameters["positional_embedding"]
+    assert torch.allclose(seen[0][1, 5:9], words.rows[0] + positions[5:9], atol=1e-6)
+
+
+def test_the_feature_is_the_normed_class_row_beside_its_projection(small_backbone):
+    method = ClipReid(ClipReidSettings(tune="lora"))
+    images = torch.randn(2, 3, 32, 16, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        ours = small_backbone.image(images, method.tuner(small_backbone))
+        plain = small_backbone.image(images, Tuner())
+    assert ours.shape == (2, 32 + 24)
+    assert torch.equal(ours[:, 32:], plain)
+    assert torch.allclose(ours[:, :32] @ small_backbone.image.parameters["visual.proj"], plain, atol=1e-5)
+
+
+def test_a_sentence_without_labels_is_an_ordinary_text(small_backbone):
+    method = ClipReid(ClipReidSettings(identities=2))
+    ids = small_backbone.tokenizer(["a man"])
+    with torch.no_grad():
+        assert torch.equal(small_backbone.text(ids, method.tuner(small_backbone)), small_backbone.text(ids, Tuner()))
+
+
+def test_the_second_objective_is_the_published_sum():
+    generator = torch.Generator().manual_seed(1)
+    row, image, texts = (torch.randn(*shape, generator=generator) for shape in ((6, 4), (6, 7), (3, 3)))
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    objective = ClipReidObjective(4, 3, 3, LossSection(identity=0.25), matching=1.0)
+    loss, parts = objective({"row": row, "image": image, "texts": texts}, labels)
+    heads = [
+        cross_entropy_smooth(neck(part), labels)
+        for neck, part in zip(objective.necks, image.split([4, 3], 1), strict=True)
+    ]
+    hardest = [batch_hard_triplet(part, labels, 0.3) for part in (row, image[:, :4], image[:, 4:])]
+    matching = cross_entropy_smooth(image[:, 4:] @ texts.T, labels)
+    assert float(loss) == pytest.approx(float(0.25 * sum(heads) + sum(hardest) + matching), rel=1e-6)
+    assert set(parts) == {"identity", "triplet", "matching"}
+
+
+@pytest.mark.parametrize("tune", ["full", "lora"])
+def test_a_run_learns_words_first_and_images_then_and_saves_no_word(tune, small_world, tmp_path):
+    flags = {
+        "method": "clip-reid",
+        "settings.tune": tune,
+        "settings.prompt_share": 0.5,
+        "backbone.name": "tiny",
+        "training.steps": 8,
+        "training.batch_size": 8,
+        "training.instances": 2,
+        "data.validation_fraction": 0.4,
+    }
+    run = open_run(str(small_world), None, flags, output=tmp_path / "run")
+    prepared = run.prepare()
+    tuner, before = prepared.model.tuner, {}
+    begun = []
+    original = prepared.method.begin
+
+    def begin(stage, model, records):
+        for name, value in tuner.state_dict().items():
+            if begun and not begun[-1].trains(name):
+                assert torch.equal(value, before[name]), name
+        if begun:  # the words have learned
+            assert not torch.equal(tuner.state_dict()["words.rows"], before["words.rows"])
+        before.update({name: value.clone() for name, value in tuner.state_dict().items()})
+        begun.append(stage)
+        original(stage, model, records)
+
+    prepared.method.begin = begin
+    outcome = run.train(prepared, Silent())
+    assert [stage.name for stage in begun] == ["prompts", "tune"]
+    assert torch.equal(tuner.state_dict()["words.rows"], before["words.rows"])
+    tensors = read_tensors(tmp_path / "run")
+    assert tensors and not any(name.startswith("words") for name in tensors)
+    header = read_header(tmp_path / "run" / "delta.safetensors")
+    people = len({record.identity for record in prepared.train})
+    assert header.settings["identities"] == people < len({r.identity for r in open_dataset(small_world).train})
+    assert header.settings["noun"] == "person"
+    assert outcome["metrics"]["mAP"] > 0
