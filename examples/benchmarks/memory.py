@@ -1,46 +1,62 @@
-"""Claim: what autograd keeps for each method on ViT-B/16 at 256×128 pixels, fp32, counted and not timed.
+"""Claim: what autograd keeps for each method on ViT-B/16, fp32, counted and not timed.
 
-    python examples/benchmarks/memory.py
+    python examples/benchmarks/memory.py          # images, 256×128
+    python examples/benchmarks/memory.py text     # pairs of image and caption, 384×128, captions of 30 tokens
 
-Bytes of distinct storages that saved-tensor hooks see, parameters excluded; the growth from two to four images is the
-cost of an image, the rest does not grow with the batch. Seeded random weights: the count does not depend on values.
+Bytes of distinct storages that saved-tensor hooks see, parameters excluded; the growth from two to four samples is the
+cost of a sample, the rest does not grow with the batch. Of a method with stages, the last one counts. Seeded random
+weights: the count does not depend on values.
 """
 
 from __future__ import annotations
+
+import sys
 
 import torch
 
 from reidtune.backbone.load import load_backbone
 from reidtune.data.batch import Batch
+from reidtune.methods.base import Facts
 from reidtune.methods.registry import find_method, method_names
 from reidtune.model import Model
 from reidtune.training.memory import saved_bytes
 
-SIZE = (256, 128)
+SIZES = {"image": (256, 128), "text": (384, 128)}
+CAPTION = "a " * 28  # start and end token make it 30
 
 
 def main() -> None:
-    backbone = load_backbone("ViT-B-16", "none", image_size=SIZE, activation="quick_gelu")
+    task = sys.argv[1] if len(sys.argv) > 1 else "image"
+    size = SIZES[task]
+    backbone = load_backbone("ViT-B-16", "none", image_size=size, activation="quick_gelu")
     rows = []
     for name in method_names():
         page = find_method(name)
-        method = page(page.Settings())
+        if task not in page.tasks:
+            continue
+        method = page(page.complete(page.Settings(), Facts(task, "person", 2, 1)))
         model = Model(backbone, method.tuner(backbone))
+        last = method.stages()[-1]
+        for key, parameter in model.tuner.named_parameters():
+            parameter.requires_grad_(last.trains(key))
+        method.begin(last, model, [])
         model.tuner.train()
         held = [*model.tuner.parameters(), *backbone.model.parameters()]
-        two, four = (
-            saved_bytes(lambda n=n, m=method, o=model: m.encode(o, Batch(torch.zeros(n, 3, *SIZE))), held)
-            for n in (2, 4)
-        )
-        image = (four - two) / 2
-        rows.append((name, model.tuner.parameter_count(), image, four - 4 * image))
-    full = next(image for name, _, image, _ in rows if name == "full")
-    print("| method | trainable | kept an image | of full | kept once |")
+
+        def kept(count: int, method=method, model=model, held=held) -> int:
+            texts = backbone.tokenizer([CAPTION] * count) if task == "text" else None
+            batch = Batch(torch.zeros(count, 3, *size), None, torch.zeros(count, dtype=torch.int64), None, texts)
+            return saved_bytes(lambda: method.encode(model, batch), held)
+
+        two, four = kept(2), kept(4)
+        sample = (four - two) / 2
+        rows.append((name, model.tuner.parameter_count(), sample, four - 4 * sample))
+    full = next(sample for name, _, sample, _ in rows if name == "full")
+    print("| method | trainable | kept a sample | of full | kept once |")
     print("| --- | ---: | ---: | ---: | ---: |")
-    for name, count, image, once in rows:
-        print(
-            f"| `{name}` | {count:,} | {image / 2**20:.1f} MiB | {100 * image / full:.0f} % | {once / 2**20:.0f} MiB |"
-        )
+    for name, count, sample, once in rows:
+        share = 100 * sample / full
+        print(f"| `{name}` | {count:,} | {sample / 2**20:.1f} MiB | {share:.0f} % | {once / 2**20:.0f} MiB |")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@
     python examples/benchmarks/methods.py /data/Market-1501 --methods lora full --seeds 1 2 3
 
 Each method trains with its shipped recipe (the small ones on the tiny backbone), is selected by validation mAP on
-identities carved from the training split, and is evaluated once on the test split. Prints a Markdown table of test
-rank-1 and mAP (mean ± standard deviation over seeds, percent), trainable parameters, delta size and training seconds,
-and writes every run's numbers as JSON.
+identities carved from the training split (or on the layout's own validation split), and is evaluated once on the test
+split. Prints a Markdown table of test rank-1 and mAP (mean ± standard deviation over seeds, percent; of text data those
+of text to image), trainable parameters, delta size, the bytes that autograd keeps for a sample (counted), and training
+seconds, and writes every run's numbers as JSON.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from typing import Any
 
 import torch
 
+from reidtune.data import open_dataset
 from reidtune.evaluation import evaluate_dataset
-from reidtune.methods.registry import method_names
+from reidtune.methods.registry import find_method, method_names
 from reidtune.report.tables import format_bytes
+from reidtune.training.plan import dry_run
 from reidtune.training.run import open_run
 
 
@@ -46,8 +49,10 @@ def one_run(data: str, method: str, seed: int, flags: dict[str, Any], folder: Pa
     print(f"{method}, seed {seed}", file=sys.stderr)
     if method == "zero-shot":
         test = evaluate_dataset(data, backbone=flags.get("backbone.name"), pretrained=flags.get("backbone.pretrained"))
-        return {"method": method, "seed": seed, "test": test["metrics"], "parameters": 0, "bytes": 0, "seconds": 0.0}
+        nothing = {"parameters": 0, "bytes": 0, "seconds": 0.0, "kept": 0}
+        return {"method": method, "seed": seed, "test": test["metrics"], **nothing}
     run = open_run(data, None, {"method": method, "seed": seed, **flags}, output=folder / f"{method}-{seed}")
+    kept = dry_run(run.prepare())["memory"]["activation_bytes_per_image"]
     trained = run.train(run.prepare(), Lines())
     test = evaluate_dataset(data, run.output)
     return {
@@ -58,6 +63,7 @@ def one_run(data: str, method: str, seed: int, flags: dict[str, Any], folder: Pa
         "parameters": trained["parameters"]["trainable"],
         "bytes": trained["bytes"],
         "seconds": trained["seconds"],
+        "kept": kept,
         "queries": test["queries"],
         "gallery": test["gallery"],
         "protocol": test["protocol"],
@@ -66,13 +72,15 @@ def one_run(data: str, method: str, seed: int, flags: dict[str, Any], folder: Pa
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: a line a method."""
-    lines = ["| method | rank-1 | mAP | trainable | delta | seconds |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
+    head = ("method", "rank-1", "mAP", "trainable", "delta", "kept a sample", "seconds")
+    lines = [f"| {' | '.join(head)} |", "| --- |" + " ---: |" * (len(head) - 1)]
     for method in dict.fromkeys(row["method"] for row in rows):
         runs = [row for row in rows if row["method"] == method]
         cells = [f"{_spread([100 * run['test'][metric] for run in runs])}" for metric in ("rank-1", "mAP")]
         size = format_bytes(runs[0]["bytes"]) if runs[0]["bytes"] else "–"
         seconds = f"{statistics.mean(run['seconds'] for run in runs):.0f}" if runs[0]["bytes"] else "–"
-        lines.append(f"| `{method}` | {' | '.join(cells)} | {runs[0]['parameters']:,} | {size} | {seconds} |")
+        kept = format_bytes(runs[0]["kept"]) if runs[0]["kept"] else "–"
+        lines.append(f"| `{method}` | {' | '.join(cells)} | {runs[0]['parameters']:,} | {size} | {kept} | {seconds} |")
     return "\n".join(lines)
 
 
@@ -84,7 +92,7 @@ def _spread(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default="demo")
-    parser.add_argument("--methods", nargs="+", default=method_names())
+    parser.add_argument("--methods", nargs="+", help="default: all for the data's task")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--backbone")
     parser.add_argument("--pretrained")
@@ -99,9 +107,11 @@ def main() -> None:
         "training.batch_size": arguments.batch_size,
     }
     flags = {name: value for name, value in flags.items() if value is not None}
+    task = open_dataset(arguments.data).task
+    methods = arguments.methods or [name for name in method_names() if task in find_method(name).tasks]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for method in arguments.methods:
+        for method in methods:
             for seed in arguments.seeds if method != "zero-shot" else arguments.seeds[:1]:
                 rows.append(one_run(arguments.data, method, seed, flags, Path(folder)))
                 if arguments.output:

@@ -17,6 +17,7 @@ from reidtune.methods.base import Facts, Method
 from reidtune.methods.registry import find_method
 from reidtune.model import Model, default_backbone
 from reidtune.retrieval.scoring import validation_protocol
+from reidtune.seeds import seeded
 from reidtune.training.schedule import sampler_for
 
 
@@ -84,7 +85,8 @@ def prepare(
     facts = Facts(dataset.task, config.data.noun, len(identities(rest)), len(cameras(rest)))
     method = page(page.complete(settings, facts))
     model = Model(backbone, method.tuner(backbone, config.seed))
-    method.objective(model.tuner, backbone, facts.identities, config.loss, dataset.task)  # says what does not fit
+    with seeded(0):  # says what does not fit, and draws weights
+        method.objective(model.tuner, backbone, facts.identities, config.loss, dataset.task)
     protocol = dataset.protocol if texts else validation_protocol(validation, dataset.protocol)
     return Prepared(config, dataset, method, model, rest, validation, protocol, carved)
 

@@ -40,11 +40,9 @@ RSTPREID = Family("rstpreid", "RSTPReid", ("data_captions.json",), "img_path")  
 
 @dataclass(slots=True)
 class Listing:
-    """What the entries of a list say: captions by (path, identity, split), and what is to be told of them. ``owners``
-    has the identity of each path and the entry that gave it."""
+    """What the entries of a list say: captions by (path, identity, split), and what is to be told of them."""
 
     captions: dict[tuple[str, int, str], list[str]] = field(default_factory=dict)
-    owners: dict[str, tuple[int, int]] = field(default_factory=dict)
     blank: int = 0
     repeated: int = 0
 
@@ -135,9 +133,6 @@ def _add(listing: Listing, source: Path, number: int, entry: Any, path_key: str)
     texts = [caption.strip() for caption in captions]
     if not any(texts):
         raise wrong("its captions are blank")
-    first, owner = listing.owners.setdefault(name, (number, identity))
-    if identity != owner:
-        raise wrong(f'the id of "{show(name)}" is {identity}, but {owner} in entry {first}')
     listing.blank += texts.count("")
     image = (name, identity, split)
     listing.repeated += image in listing.captions
@@ -153,7 +148,7 @@ def _notes(listing: Listing) -> list[str]:
         notes.append(f"Entries of an image that is listed already, their captions added to it: {listing.repeated:,}.")
     several = len(listing.captions) - len({name for name, _, _ in listing.captions})
     if several:
-        notes.append(f"Careful: images listed again in another split: {several:,}.")
+        notes.append(f"Careful: images listed again under another id or in another split: {several:,}.")
     return notes
 
 
