@@ -14,8 +14,12 @@ from PIL import Image
 
 from reidtune.demo import demo_folder
 from reidtune.evaluation import evaluate_dataset
+from reidtune.model import load
+from reidtune.report.matches import match_sheet
+from reidtune.retrieval.search import search
 
 FOLDER = Path(__file__).parent
+QUERY = "a woman in a red coat with a backpack"
 PEOPLE, HEIGHT, WIDTH, GAP = 12, 128, 64, 4
 
 
@@ -37,6 +41,8 @@ def main() -> None:
     evaluate_dataset("demo", Path(sys.argv[1]), sheet=FOLDER / "ranked_lists.png")
     lists = Image.open(FOLDER / "ranked_lists.png").quantize(256)
     lists.save(FOLDER / "ranked_lists.png", optimize=True)
+    found = search(load(backbone="tiny"), demo_folder("text"), text=QUERY)
+    match_sheet(found).quantize(256).save(FOLDER / "search.png", optimize=True)
 
 
 if __name__ == "__main__":

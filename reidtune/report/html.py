@@ -89,7 +89,7 @@ def match_page(result: SearchResult) -> str:
 </ol>
 </main>
 <footer>
-<p>Folder: {_text(show(result.index.folder))}</p>
+<p>Folder: {_text(show(result.index.folder.name))}</p>
 <p>{_text(model_of(result))}. Scores are cosines. Made by reidtune {__version__}.</p>
 </footer>
 </body>

@@ -132,11 +132,15 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, widt
 
 
 def _two_lines(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
-    """``name`` in at most two lines; where it is longer its end, in which the file's own name stands."""
+    """``name`` in at most two lines, parted after a folder where that fits; of a longer one its end, in which the
+    file's own name stands."""
     if font.getlength(name) <= width:
         return [name]
-    last = _fitting(name, font, width)
-    rest = name[: len(name) - len(last)]
+    folder, slash, last = name.rpartition("/")
+    rest = folder + slash
+    if not rest or font.getlength(last) > width:
+        last = _fitting(name, font, width)
+        rest = name[: len(name) - len(last)]
     first = _fitting(rest, font, width)
     return [first if first == rest else f"…{first[2:]}", last]
 

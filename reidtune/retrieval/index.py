@@ -102,7 +102,7 @@ def refresh_index(
         raise SettingsError(f"Batch size {batch_size}, {threads} threads.", "Both must be at least 1.")
     listing = list_images(folder)
     if listing.closed:
-        say(f"{_some('folder', listing.closed)} cannot be read and left out.")
+        say(_left_out("folder cannot be read", "folders cannot be read", listing.closed))
     if not listing.files:
         raise DataError(f'"{show(folder)}" holds no images.', "Give a folder of images; folders inside it count.")
     inside, cached = index_paths(folder, embedding.key)
@@ -136,7 +136,7 @@ def refresh_index(
         path=path,
     )
     if index.unreadable:
-        say(f"{_some('file', index.unreadable)} cannot be read as an image and left out.")
+        say(_left_out("file cannot be read as an image", "files cannot be read as images", index.unreadable))
     if not index.names:
         raise DataError(
             f'None of the {_images(len(data.names))} in "{show(folder)}" can be read.', "Look at one of the files."
@@ -280,7 +280,8 @@ def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count:,} images"
 
 
-def _some(what: str, names: Sequence[str]) -> str:
-    """``3 files (a, b, c) are``: a count with the first three names, ready for a participle."""
+def _left_out(one: str, several: str, names: Sequence[str]) -> str:
     few = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-    return f"1 {what} ({few})" if len(names) == 1 else f"{len(names):,} {what}s ({few})"
+    if len(names) == 1:
+        return f"1 {one} and is left out: {few}."
+    return f"{len(names):,} {several} and are left out: {few}."

@@ -17,6 +17,13 @@ def test_images_are_listed_by_name_and_the_rest_is_counted(put):
     assert Skipped().notes() == []
 
 
+def test_the_index_of_a_search_is_no_news(put):
+    root = put("a.png", ".reidtune/index.png", ".git/x.png")
+    skipped = Skipped()
+    assert [p.name for p in images_below(root, skipped)] == ["a.png"]
+    assert (skipped.hidden, skipped.examples) == (1, [".git"])
+
+
 def test_images_below_reads_all_depths_in_order(put):
     root = put("z.png", "b/2.png", "b/1.png", "a/x/y.png", "__MACOSX/q.png")
     assert [p.relative_to(root).as_posix() for p in images_below(root)] == ["z.png", "a/x/y.png", "b/1.png", "b/2.png"]

@@ -71,7 +71,7 @@ def test_everything_is_embedded_once(refresh, photos):
     assert (embedded, said) == (0, ["Index of 7 images: up to date."])
     assert torch.equal(again.features, found.features)
     assert found.path.read_bytes() == before
-    assert os.listdir(found.path.parent) == [found.path.name]  # no temporary file is left
+    assert list(found.path.parent.iterdir()) == [found.path]  # no temporary file is left
 
 
 def test_new_changed_deleted_and_renamed_files(refresh, photos, paint):
@@ -115,7 +115,7 @@ def test_broken_images_are_left_out_named_and_remembered(refresh, photos, paint,
     assert found.unreadable == ["b.png", "bad.png", "gone.png"]
     assert found.names == sorted({"a.png", "deep/c.png", "deep/d.png", "e é 人.png", "f.png", "g.png"})
     assert torch.allclose(found.features, direct(photos, found.names), atol=1e-6)
-    assert said[0] == "3 files (b.png, bad.png, gone.png) cannot be read as images and are left out."
+    assert said[0] == "3 files cannot be read as images and are left out: b.png, bad.png, gone.png."
     read = []
     monkeypatch.setattr(module, "read_image", lambda file: read.append(file.path.name) or read_image(file))
     again, embedded, said = refresh()
