@@ -84,3 +84,22 @@ def test_an_unknown_format_is_said_before_anything_is_loaded(capsys, trained, tm
     monkeypatch.setattr(formats, "load", lambda *args, **kwargs: pytest.fail("loaded"))
     assert run(["export", str(trained), "--output", str(tmp_path / "x"), "--to", "openclip"]) == 2
     assert 'Did you mean "open_clip"?' in capsys.readouterr().err
+
+
+def test_a_smaller_delta_says_what_it_costs(capsys, small_world, small_backbone, tmp_path):
+    backbone = f"--backbone=local-dir:{small_backbone.architecture.folder}"
+    run_folder, small = tmp_path / "run", tmp_path / "small.safetensors"
+    train = ["train", str(small_world), "--method=full", backbone, "--image-size=32x16", "--batch-size=8", "--steps=2"]
+    assert run([*train, "--workers=0", "--output", str(run_folder), "--json"]) == 0
+    capsys.readouterr()
+    export = ["export", str(run_folder), "--to=low-rank", "--rank=1", "--output", str(small), backbone]
+    assert run([*export, "--data", str(small_world), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["bytes"] == small.stat().st_size < result["bytes_before"]
+    assert 0 < result["relative_error"] < 1
+    assert set(result["evaluated"]["before"]) == set(result["evaluated"]["after"]) >= {"rank-1", "mAP"}
+    assert run([*export]) == 2  # it exists
+    assert run(["export", str(run_folder), "--to=half", "--output", str(tmp_path / "half.safetensors")]) == 0
+    printed = capsys.readouterr()
+    assert "of the difference's norm is lost" in printed.out
+    assert run(["export", str(run_folder), "--data", str(small_world), "--output", str(tmp_path / "x"), backbone]) == 2

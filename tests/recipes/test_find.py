@@ -14,10 +14,16 @@ def test_every_trained_method_has_both_recipes() -> None:
     assert {f"{name}{kind}" for name in trained for kind in ("", "-tiny")} <= set(recipe_names())
 
 
+def test_methods_for_several_tasks_have_a_recipe_a_task() -> None:
+    several = {name for name in METHOD_SUMMARIES if len(find_method(name).tasks) > 1} - {"zero-shot"}
+    assert several == {"lora", "adapter", "full"}
+    assert {f"{name}-text{kind}" for name in several for kind in ("", "-tiny")} <= set(recipe_names())
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_fits_its_method(name: str) -> None:
     values = read_recipe(name)
-    assert values["method"] == name.removesuffix("-tiny")
+    assert values["method"] == name.removesuffix("-tiny").removesuffix("-text")
     find_method(values["method"]).Settings.model_validate(values.get("settings", {}))
     assert (values["backbone"].get("name") == "tiny") == name.endswith("-tiny")
     assert len(recipe_summary(name)) > 20
