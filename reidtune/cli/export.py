@@ -54,7 +54,7 @@ def export(
         share = 100 * result["relative_error"]
         stdout().print(
             f"Wrote {clean(output)}: {format_bytes(result['bytes'])} instead of "
-            f"{format_bytes(result['bytes_before'])}; {share:.2g} % of the difference's norm is lost.",
+            f"{format_bytes(result['bytes_before'])}; {share:.2g} % of the delta's norm is lost.",
             soft_wrap=True,
         )
         if results:

@@ -41,7 +41,7 @@ def export_low_rank(delta: Path, output: Path, rank: int, force: bool) -> dict[s
     cut = 0.0
     for name, value in tensors.items():
         if "difference." in name and is_factored(value.shape, rank):
-            left, singular, right = torch.linalg.svd(value.flatten(1), full_matrices=False)
+            left, singular, right = torch.linalg.svd(value.float().flatten(1), full_matrices=False)
             root = singular[:rank].sqrt()
             smaller[name + LEFT] = (left[:, :rank] * root).contiguous()
             smaller[name + RIGHT] = (root[:, None] * right[:rank]).contiguous()
@@ -70,6 +70,8 @@ def export_half(delta: Path, output: Path, force: bool) -> dict[str, Any]:
 
 def _read(delta: Path, output: Path, force: bool) -> tuple[DeltaHeader, dict[str, Tensor], Path]:
     path = find_delta(delta)
+    if output.resolve() == path.resolve():
+        raise SettingsError(f"--output {output} is the delta itself.", "Choose another file; what is cut is lost.")
     if output.is_dir():
         raise SettingsError(f"--output {output} is a folder.", "Give a file, such as small.safetensors.")
     if output.exists() and not force:

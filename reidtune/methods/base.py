@@ -62,6 +62,18 @@ class Stage:
     validate: bool = True
 
 
+def check_losses(config: LossSection, task: str) -> None:
+    """Raise ``SettingsError`` where a loss of the other task has a weight, or no matching loss of text data has one."""
+    foreign = {"text": ("triplet",)}.get(task, ("sdm", "itc", "cmpm"))
+    if wrong := [f"loss.{name}" for name in foreign if getattr(config, name)]:
+        raise SettingsError(
+            f"{', '.join(wrong)} is not computed on {task} data, but has a weight.",
+            f"Set it to 0, or take a recipe for {task} data: reidtune recipes",
+        )
+    if task == "text" and not (config.sdm or config.itc or config.cmpm):
+        raise SettingsError("No loss that matches texts has a weight.", "Set loss.sdm, loss.itc or loss.cmpm.")
+
+
 class Method(ABC):
     """One method. A subclass is a page: settings, components, stages, citation, and where the record is silent.
 
@@ -137,13 +149,10 @@ class Method(ABC):
         (neck, classifier) are trained and never in the delta.
 
         Raises:
-            SettingsError: no loss of ``task`` has a weight.
+            SettingsError: the losses with a weight are not those of ``task``.
         """
+        check_losses(config, task)
         if task == "text":
-            if not (config.sdm or config.itc or config.cmpm or config.identity):
-                raise SettingsError(
-                    "No loss for text data has a weight.", "Set loss.sdm, loss.itc, loss.cmpm or loss.identity."
-                )
             width = {tower.kind: tuner.feature_width(tower) for tower in (backbone.image, backbone.text)}
             if width["image"] != width["text"]:
                 raise SettingsError(
@@ -151,10 +160,6 @@ class Method(ABC):
                     "Choose another method for text data.",
                 )
             return TextObjective(width["image"], classes, config, tuner.auxiliary)
-        if not (config.identity or config.triplet):
-            raise SettingsError(
-                "No loss for image data has a weight.", "Set loss.identity or loss.triplet; sdm, itc, cmpm need texts."
-            )
         return IdentityObjective(tuner.feature_width(backbone.image), classes, config)
 
     def tuner(self, backbone: Backbone, seed: int = 0) -> Tuner:

@@ -16,8 +16,9 @@ from reidtune.data.batch import Batch
 from reidtune.data.loader import eval_loader
 from reidtune.data.record import Record
 from reidtune.data.transforms import EvalTransform
+from reidtune.errors import SettingsError
 from reidtune.losses.clip_reid import ClipReidObjective
-from reidtune.methods.base import DIFFERENCE_RANK, BaseSettings, Facts, Method, Stage
+from reidtune.methods.base import DIFFERENCE_RANK, BaseSettings, Facts, Method, Stage, check_losses
 from reidtune.model import Model, image_walk
 from reidtune.tuning.class_feature import BEFORE_LAST, ClassFeature
 from reidtune.tuning.component import Component
@@ -42,6 +43,7 @@ class ClipReidSettings(BaseSettings):
     identities: int = Field(0, ge=0, description="training identities; filled in from the data")
     prompt_share: float = Field(2 / 3, gt=0, lt=1, description="share of the epochs that the first stage gets")
     prompt_lr: float = Field(3.5e-4, gt=0, description="learning rate of the first stage; optimiser.lr is the second's")
+    prompt_warmup: float = Field(5.0, ge=0, description="epochs of linear warm-up of the first stage")
     matching: float = Field(1.0, ge=0, description="weight of matching images with the identities' sentences")
     difference_rank: int = Field(0, ge=0, description=DIFFERENCE_RANK)
     rank: int = Field(8, gt=0, description="rank of the differences of q and v with tune lora")
@@ -61,7 +63,8 @@ class ClipReid(Method):
     parameters_vit_b16 = 86_140_416  # and tokens × 512 for each training identity, which no delta holds
     silent = (
         "The public code cuts the second stage's rate at epochs 30 and 50; here it follows a cosine. The first stage "
-        "has two thirds of the epochs (published: 120 and 60; vehicles 60 and 60)."
+        "has two thirds of the epochs (published: 120 and 60; vehicles 60 and 60). Pixel mean and deviation are "
+        "the backbone's (published: 0.5), and erased rectangles are filled with the mean colour (published: noise)."
     )
     Settings = ClipReidSettings
     settings: ClipReidSettings
@@ -78,6 +81,11 @@ class ClipReid(Method):
 
     def components(self, backbone: Backbone) -> dict[str, Component]:
         chosen, tower = self.settings, backbone.image
+        length = int(backbone.tokenizer([self.sentence()]).argmax(dim=-1))
+        if length != int(backbone.tokenizer([self.sentence() + " X"]).argmax(dim=-1)) - 1:
+            raise SettingsError(
+                f"A sentence with {chosen.tokens} learned words does not fit the text tower.", "Lower settings.tokens."
+            )
         tuned: dict[str, Component]
         if chosen.tune == "full":
             tuned = {"difference": Difference(tower, tower.names(), self.settings.difference_rank)}
@@ -98,7 +106,12 @@ class ClipReid(Method):
                 chosen.prompt_share,
                 lambda name: name.startswith("words."),
                 heads=False,
-                optimiser={"lr": chosen.prompt_lr},
+                optimiser={
+                    "lr": chosen.prompt_lr,
+                    "warmup_epochs": chosen.prompt_warmup,
+                    "warmup_factor": 1 / 35,
+                    "final_lr_factor": 1 / 350,
+                },
                 sampler="shuffle",
                 images=False,
                 validate=False,
@@ -134,11 +147,19 @@ class ClipReid(Method):
     def objective(
         self, tuner: Tuner, backbone: Backbone, classes: int, config: LossSection, task: str = "image"
     ) -> nn.Module:
+        check_losses(config, task)
+        if not (config.identity or config.triplet):
+            raise SettingsError(
+                "The second stage needs loss.identity or loss.triplet.", "Published: identity 0.25, triplet 1."
+            )
         tower = backbone.image
         return ClipReidObjective(tower.width, tower.output_width, classes, config, self.settings.matching)
 
+    def sentence(self) -> str:
+        """The sentence of every identity, with placeholders where the learned words stand."""
+        return _SENTENCE.format(words=" ".join("X" * self.settings.tokens), noun=self.settings.noun)
+
     def _sentences(self, model: Model, labels: Tensor) -> Tensor:
         """Features [B, D] of the sentences of these identities."""
-        sentence = _SENTENCE.format(words=" ".join("X" * self.settings.tokens), noun=self.settings.noun)
-        ids = model.backbone.tokenizer([sentence]).expand(len(labels), -1)
+        ids = model.backbone.tokenizer([self.sentence()]).expand(len(labels), -1)
         return model.encode_texts(ids, Walk(labels=labels))

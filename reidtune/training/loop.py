@@ -151,6 +151,8 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
             if progress.stage != plan.stage_index(progress.step):
                 progress.stage = plan.stage_index(progress.step)
                 progress.best = progress.best_epoch = None  # a delta of an unfinished method is no candidate
+                progress.metrics = {}
+                (run / "best.safetensors").unlink(missing_ok=True)
                 optimiser = _enter_stage(plan.stages[progress.stage], task, objective)
             keep()
             last_save = time.monotonic()

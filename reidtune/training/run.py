@@ -129,7 +129,7 @@ class Run:
 
     def _check_identity(self, identity: dict[str, Any]) -> None:
         _, before, _ = load_state(self.output)
-        for key, what in (("data", "data (files, identities or cameras)"), ("backbone", "backbone")):
+        for key, what in (("data", "data (files, identities, cameras, scenes or captions)"), ("backbone", "backbone")):
             if before[key] != identity[key]:
                 raise SettingsError(
                     f"The {what} is not the one that the run {self.output} was started on.",

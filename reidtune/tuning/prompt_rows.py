@@ -11,10 +11,20 @@ from torch import Tensor, nn
 
 from reidtune.backbone.tower import Tower
 from reidtune.backbone.walk import Walk
+from reidtune.errors import SettingsError
 from reidtune.tuning.component import Component
 
 STD = 0.02  # of initial prompts and projections
 _PLACEHOLDER = 1  # an id for prompt rows: any that is below the end token's
+
+
+def check_rows(tower: Tower, count: int) -> None:
+    """Raise ``SettingsError`` where ``count`` rows leave a text tower no room for words."""
+    context = getattr(tower, "context", None)
+    if context is not None and count + 2 >= context:
+        raise SettingsError(
+            f"{count} prompt rows leave no room for words: a text has {context} tokens.", "Lower settings.tokens."
+        )
 
 
 class PromptRows(Component):
@@ -60,6 +70,7 @@ class TowerPrompts(PromptRows):
 
     def __init__(self, tower: Tower, count: int, depth: int) -> None:
         super().__init__()
+        check_rows(tower, count)
         self.towers = (tower.kind,)
         self.prompts = nn.Parameter(torch.randn(min(depth, tower.layers), count, tower.width) * STD)
 
@@ -77,6 +88,7 @@ class CoupledPrompts(PromptRows):
 
     def __init__(self, image: Tower, text: Tower, count: int, depth: int) -> None:
         super().__init__()
+        check_rows(text, count)
         depth = min(depth, image.layers, text.layers)
         self.prompts = nn.Parameter(torch.randn(depth, count, text.width) * STD)
         self.to_image = _projections(depth, text.width, image.width)
@@ -103,6 +115,7 @@ class BidirectionalPrompts(PromptRows):
 
     def __init__(self, image: Tower, text: Tower, count: int, depth: int) -> None:
         super().__init__()
+        check_rows(text, 2 * count)
         depth = min(depth, image.layers, text.layers)
         self.text = nn.Parameter(torch.randn(depth, count, text.width) * STD)
         self.image = nn.Parameter(torch.randn(depth, count, image.width) * STD)

@@ -234,6 +234,9 @@ def test_walk_carries_rewritten_ids_to_the_pool():
     class Rewrite(Component):
         towers = ("text",)
 
+        def reads_all_tokens(self):
+            return True  # else the tower leaves out what stands behind the end token
+
         def embed(self, walk, place, tokens):
             if place == "before_positions":
                 walk.ids = walk.ids.clone()
@@ -250,3 +253,31 @@ def test_walk_carries_rewritten_ids_to_the_pool():
         assert not torch.allclose(moved, text(ids, Tuner()), atol=1e-4)
     assert ids[0, 2] == 95  # the batch itself is not edited
     assert walk.ids[0, 6] == 95
+
+
+def test_columns_behind_the_last_end_token_are_left_out_unless_they_are_read():
+    class Rows(Component):
+        towers = ("text",)
+
+        def __init__(self, everything):
+            super().__init__()
+            self.everything, self.seen = everything, 0
+
+        def reads_all_tokens(self):
+            return self.everything
+
+        def block(self, walk, layer, tokens):
+            self.seen = tokens.shape[1]
+            return tokens
+
+    torch.manual_seed(0)
+    model = build(CONFIG)
+    _, text = towers(model, CONFIG)
+    ids = torch.tensor([[94, 5, 95] + [0] * 17, [94, 5, 6, 7, 95] + [0] * 15])
+    features = {}
+    for everything in (False, True):
+        rows = Rows(everything)
+        with torch.no_grad():
+            features[everything] = text(ids, Tuner({"rows": rows}))
+        assert rows.seen == (20 if everything else 5)
+    assert torch.allclose(features[False], features[True], atol=1e-6)

@@ -101,5 +101,5 @@ def test_a_smaller_delta_says_what_it_costs(capsys, small_world, small_backbone,
     assert run([*export]) == 2  # it exists
     assert run(["export", str(run_folder), "--to=half", "--output", str(tmp_path / "half.safetensors")]) == 0
     printed = capsys.readouterr()
-    assert "of the difference's norm is lost" in printed.out
+    assert "of the delta's norm is lost" in printed.out
     assert run(["export", str(run_folder), "--data", str(small_world), "--output", str(tmp_path / "x"), backbone]) == 2

@@ -97,6 +97,19 @@ def test_prompts_of_prompt_decoupling_stay_whole(full, tmp_path):
     assert "text_difference.token_embedding/weight/left" in after
 
 
+def test_a_half_delta_becomes_low_rank_too(full, tmp_path):
+    path, _, _ = full(strong=2)
+    half, small = tmp_path / "half.safetensors", tmp_path / "small.safetensors"
+    export_delta(path, "half", half)
+    assert export_delta(half, "low-rank", small, rank=2)["relative_error"] < 0.01
+
+
+def test_the_delta_itself_is_never_replaced(full):
+    path, _, _ = full(strong=2)
+    with pytest.raises(SettingsError, match="is the delta itself"):
+        export_delta(path, "half", path, force=True)
+
+
 def test_what_cannot_be_made_smaller_says_so(full, tmp_path, small_backbone, header_for):
     path, _, _ = full(strong=4)
     small = tmp_path / "small.safetensors"

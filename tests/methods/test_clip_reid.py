@@ -6,6 +6,7 @@ import torch
 from reidtune.config import LossSection
 from reidtune.data import open_dataset
 from reidtune.delta import read_header, read_tensors
+from reidtune.errors import SettingsError
 from reidtune.losses.clip_reid import ClipReidObjective
 from reidtune.losses.identity import cross_entropy_smooth
 from reidtune.losses.triplet import batch_hard_triplet
@@ -77,7 +78,9 @@ def test_the_second_objective_is_the_published_sum():
     ]
     hardest = [batch_hard_triplet(part, labels, 0.3) for part in (row, image[:, :4], image[:, 4:])]
     matching = cross_entropy_smooth(image[:, 4:] @ texts.T, labels)
-    assert float(loss) == pytest.approx(float(0.25 * sum(heads) + sum(hardest) + matching), rel=1e-6)
+    assert float(loss.detach()) == pytest.approx(
+        float((0.25 * sum(heads) + sum(hardest) + matching).detach()), rel=1e-6
+    )
     assert set(parts) == {"identity", "triplet", "matching"}
 
 
@@ -120,3 +123,18 @@ def test_a_run_learns_words_first_and_images_then_and_saves_no_word(tune, small_
     assert header.settings["identities"] == people < len({r.identity for r in open_dataset(small_world).train})
     assert header.settings["noun"] == "person"
     assert outcome["metrics"]["mAP"] > 0
+
+
+def test_more_words_than_a_sentence_holds_are_refused(small_backbone):
+    with pytest.raises(SettingsError, match="80 learned words does not fit"):
+        ClipReid(ClipReidSettings(tokens=80)).tuner(small_backbone)
+    ClipReid(ClipReidSettings(tokens=60)).tuner(small_backbone)
+
+
+def test_losses_of_text_data_or_none_are_refused(small_backbone):
+    method = ClipReid(ClipReidSettings(identities=2))
+    tuner = method.tuner(small_backbone)
+    with pytest.raises(SettingsError, match=r"loss\.sdm is not computed on image data"):
+        method.objective(tuner, small_backbone, 2, LossSection(sdm=1.0))
+    with pytest.raises(SettingsError, match=r"needs loss\.identity or loss\.triplet"):
+        method.objective(tuner, small_backbone, 2, LossSection(identity=0.0, triplet=0.0))

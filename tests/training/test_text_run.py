@@ -166,15 +166,14 @@ def test_a_dry_run_counts_captions_and_memory(text_world, tmp_path):
     [
         ("image", {"method": "cskt"}, "is for text data"),
         ("text", {"method": "vpt"}, "is for image data"),
-        ("text", {"loss.sdm": 0.0}, "No loss for text data has a weight"),
+        ("text", {"loss.sdm": 0.0, "loss.identity": 1.0}, "No loss that matches texts has a weight"),
+        ("text", {"loss.triplet": 1.0}, r"loss\.triplet is not computed on text data"),
+        ("image", {"method": "lora", "loss.sdm": 1.0}, r"loss\.sdm is not computed on image data"),
+        ("text", {"settings.tokens": 80}, "80 prompt rows leave no room for words"),
     ],
 )
 def test_what_does_not_fit_the_data_is_refused(data, more, words, text_world, small_world, tmp_path):
     source = text_world if data == "text" else small_world
     wanted = {**flags("coop"), **more}
-    if "loss.sdm" in more:
-        wanted["loss.triplet"] = 1.0
-        wanted["training.sampler"] = "identity"
-        wanted["training.instances"] = 2
     with pytest.raises(SettingsError, match=words):
         open_run(str(source), None, wanted, output=tmp_path / "run").prepare()
