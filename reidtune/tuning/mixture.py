@@ -43,7 +43,8 @@ class _Layer(nn.Module):
 
     def mix(self, tokens: Tensor, weights: Tensor) -> Tensor:
         """Σ_e w_e E_e(z). One product over all experts with the weights of unchosen ones at zero: exact, without
-        indexing, and faster than gathering the chosen ones (examples/benchmarks/mixture.py)."""
+        indexing by data, which makes a GPU wait, and faster than sorting rows by expert
+        (examples/benchmarks/mixture.py)."""
         hidden = F.relu(self.down(tokens))
         experts = weights.shape[-1]
         weights = weights.to(hidden.dtype)
