@@ -4,8 +4,8 @@
 
 Forward and backward of one DM-Adapter layer of the image tower of ViT-B/16 (193 rows of 768, six experts of 96, two
 active) in three exact forms: all experts at once with the weights of unchosen ones at zero (what is used), a loop over
-the experts on the rows that chose them (indexing by data, which makes a GPU wait), and rows sorted by expert. Prints the largest difference to
-the first form and the median time as a ratio to it, all in one run.
+the experts on the rows that chose them (indexing by data, which makes a GPU wait), and rows sorted by expert. Prints
+the largest difference to the first form and the median time as a ratio to it, all in one run.
 """
 
 from __future__ import annotations
