@@ -69,7 +69,7 @@ def test_data_that_changed_before_a_resume(train, world, options, tmp_path):
     min((world / "bounding_box_train").glob("0*.jpg")).unlink()
     code, said = train("--resume", tmp_path / "run", "-q")
     assert code == 2
-    assert "data (files, identities or cameras) is not the one" in said
+    assert "data (files, identities, cameras, scenes or captions) is not the one" in said
     assert "--init-from" in said
     assert delta_bytes(tmp_path / "run") == before
 
