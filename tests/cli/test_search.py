@@ -136,12 +136,18 @@ def test_deltas(search, small_backbone, header_for, tmp_path):
 
 
 def test_ctrl_c_keeps_what_is_done(photos, backbone):
-    for number in range(3000):
+    for number in range(1000):
         Image.new("RGB", (16, 32), (number % 256, number // 256, 90)).save(photos / f"{number}.bmp")
     command = [sys.executable, "-m", "reidtune", "search", str(photos), backbone, "--text", "x", "--batch-size", "1"]
-    # The index is written after every batch, which also says that the loop runs.
-    script = "import sys, reidtune.retrieval.index as i; i.SAVE_SECONDS = 0.2; from reidtune.cli.app import run; "
-    command = [sys.executable, "-c", script + "sys.exit(run(sys.argv[1:]))", *command[3:]]
+    # The index is written early, which also says that the loop runs; images are read slowly, so that it does for long.
+    script = (
+        "import sys, time, reidtune.data.loader as loader, reidtune.retrieval.index as index\n"
+        "from reidtune.cli.app import run\n"
+        "index.SAVE_SECONDS, read = 0.2, loader.read_image\n"
+        "loader.read_image = lambda file: (time.sleep(0.02), read(file))[1]\n"
+        "sys.exit(run(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", script, *command[3:]]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(photos.glob(".reidtune/*.safetensors")) and process.poll() is None and time.monotonic() < deadline:
