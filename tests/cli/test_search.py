@@ -141,10 +141,10 @@ def test_ctrl_c_keeps_what_is_done(photos, backbone):
     command = [sys.executable, "-m", "reidtune", "search", str(photos), backbone, "--text", "x", "--batch-size", "1"]
     # The index is written early, which also says that the loop runs; images are read slowly, so that it does for long.
     script = (
-        "import sys, time, reidtune.data.loader as loader, reidtune.retrieval.index as index\n"
+        "import sys, time, reidtune.retrieval.index as index\n"
         "from reidtune.cli.app import run\n"
-        "index.SAVE_SECONDS, read = 0.2, loader.read_image\n"
-        "loader.read_image = lambda file: (time.sleep(0.02), read(file))[1]\n"
+        "index.SAVE_SECONDS, read = 0.2, index.read_image\n"
+        "index.read_image = lambda file: (time.sleep(0.02), read(file))[1]\n"
         "sys.exit(run(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", script, *command[3:]]
