@@ -24,6 +24,7 @@ from reidtune.data.transforms import EvalTransform
 from reidtune.delta import DeltaHeader, check_backbone, find_delta, read_header, read_tensors
 from reidtune.devices import choose_device
 from reidtune.errors import SettingsError
+from reidtune.fusion import by_sample, join, modality_walk, present_of
 from reidtune.methods.registry import find_method
 from reidtune.seeds import derive_seed
 from reidtune.tuning.tuner import Tuner
@@ -39,6 +40,7 @@ class Model:
 
     Attributes: ``backbone``, ``tuner``, ``header`` (what the delta says of itself; ``None`` without a delta) and
     ``path`` (the delta file). Features are those of ``encode_image`` / ``encode_text`` after the projection.
+    ``modalities`` are those of multi-modal samples, whose features are joined in this order; empty: single images.
     """
 
     def __init__(
@@ -52,11 +54,25 @@ class Model:
         self.tuner = (tuner or Tuner()).to(backbone.device).eval()
         self.header = header
         self.path = path
+        self.modalities: tuple[str, ...] = tuple(header.data.get("modalities", ())) if header is not None else ()
 
     def encode(self, batch: Batch) -> Tensor:
-        """Features [B, D] of a batch's images, not normalised; differentiable in the tuner."""
+        """Features of a batch's images, not normalised: [B, D], or [B, M · D] of samples of M modalities;
+        differentiable in the tuner."""
+        batch = batch.to(self.backbone.device)
         assert batch.images is not None
-        return self.encode_images(batch.images, image_walk(batch.to(self.backbone.device)))
+        if batch.images.ndim == 5:
+            return join(self.encode_modalities(batch), present_of(batch))
+        return self.encode_images(batch.images, image_walk(batch))
+
+    def encode_modalities(self, batch: Batch, walk: Walk | None = None, images: Tensor | None = None) -> Tensor:
+        """Features [B, M, D] of images [B, M, 3, H, W], zeros where a modality is missing. All images go through the
+        tower as one batch; ``walk`` and ``images`` are those of :func:`reidtune.fusion.modality_walk` where the caller
+        needs what components leave."""
+        assert batch.images is not None
+        if walk is None or images is None:
+            images, walk = modality_walk(batch)
+        return by_sample(self.encode_images(images, walk), walk, *batch.images.shape[:2])
 
     def encode_images(self, images: Tensor, walk: Walk | None = None) -> Tensor:
         """Preprocessed images [B, 3, H, W] → features [B, D], not normalised; differentiable in the tuner.

@@ -14,7 +14,8 @@ from reidtune.seeds import derive_seed
 
 @dataclass(frozen=True)
 class Batch:
-    """``images`` are float32 [B, 3, H, W], or [B, M, 3, H, W] of M modalities; ``texts`` are token ids [B, T] int64
+    """``images`` are float32 [B, 3, H, W], or [B, M, 3, H, W] of M modalities, of which ``present`` [B, M]
+    bool tells those that a sample has (``None``: all; the others are zeros); ``texts`` are token ids [B, T] int64
     of a caption each; ``cameras`` [B] int64, ``None`` where one is unknown. A training batch also has ``labels`` [B],
     classes from 0, ``seeds`` [B], one for each sample from (seed, epoch, position), from which dropout follows, and
     ``indices`` [B] of the samples among all training samples. ``images`` is ``None`` in a stage that learns from cached
@@ -26,6 +27,7 @@ class Batch:
     seeds: Tensor | None = None
     texts: Tensor | None = None
     indices: Tensor | None = None
+    present: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         return Batch(*(None if part is None else part.to(device) for part in vars(self).values()))
@@ -38,11 +40,15 @@ def make_batch(
     seeds: Tensor | None = None,
     texts: Tensor | None = None,
     indices: Tensor | None = None,
+    modalities: Sequence[str] = (),
 ) -> Batch:
-    """The batch of ``records``, whose images [B, ...] are read already."""
+    """The batch of ``records``, whose images [B, ...] are read already; ``modalities`` are those of images [B, M, ...]."""
     known = [record.camera for record in records]
     cameras = None if any(camera is None for camera in known) else torch.tensor(known, dtype=torch.int64)
-    return Batch(images, cameras, labels, seeds, texts, indices)
+    present = None
+    if modalities and any(len(record.images) < len(modalities) for record in records):
+        present = torch.tensor([[name in record.modalities for name in modalities] for record in records])
+    return Batch(images, cameras, labels, seeds, texts, indices, present)
 
 
 def dropout_seeds(seed: int, epoch: int, start: int, count: int) -> Tensor:

@@ -32,11 +32,12 @@ def train_loader(
     epoch: int,
     start: int = 0,
     workers: int = 0,
+    modalities: Sequence[str] = (),
 ) -> Iterator[Loaded]:
     """The epoch's ``batches`` (lists of indices into ``records``) as ``(images, labels, indices)``.
 
-    ``images`` is float32 [B, 3, H, W], or [B, M, 3, H, W] for records of M > 1 modalities; ``labels`` (of the
-    identities) and ``indices`` are int64 [B]. The augmentation of an image is a function of ``seed``,
+    ``images`` is float32 [B, 3, H, W], or [B, M, 3, H, W] of M ``modalities``, zeros where a record lacks one;
+    ``labels`` (of the identities) and ``indices`` are int64 [B]. The augmentation of an image is a function of ``seed``,
     ``epoch`` and its position in the epoch; modalities of a sample are augmented separately. The first ``start``
     batches are passed over unread.
 
@@ -55,16 +56,21 @@ def train_loader(
             f"{len(missing)} identities of the training records have no label, such as {min(missing)}.",
             "Junk (−1) and distractors (0) cannot be trained on; take the labels from the same records.",
         )
-    for batch, images in zip(left, _load(records, items, transform, workers), strict=True):
+    for batch, images in zip(left, _load(records, items, transform, workers, modalities), strict=True):
         indices = torch.tensor(list(batch), dtype=torch.int64)
         targets = torch.tensor([labels[records[i].identity] for i in batch], dtype=torch.int64)
         yield images, targets, indices
 
 
 def eval_loader(
-    records: Sequence[Record], transform: Transform, batch_size: int, workers: int = 0
+    records: Sequence[Record],
+    transform: Transform,
+    batch_size: int,
+    workers: int = 0,
+    modalities: Sequence[str] = (),
 ) -> Iterator[torch.Tensor]:
-    """The images of ``records`` in order, ``batch_size`` at a time: [B, 3, H, W], or [B, M, 3, H, W] for M > 1.
+    """The images of ``records`` in order, ``batch_size`` at a time: [B, 3, H, W], or [B, M, 3, H, W] of M
+    ``modalities``, zeros where a record lacks one.
 
     Raises ``DataError`` naming the file where an image cannot be read.
     """
@@ -72,24 +78,31 @@ def eval_loader(
         raise SettingsError(f"The batch size is {batch_size}.", "Choose a batch size of at least 1.")
     starts = range(0, len(records), batch_size)
     items = [[(i, 0) for i in range(start, min(start + batch_size, len(records)))] for start in starts]
-    return _load(records, items, transform, workers)
+    return _load(records, items, transform, workers, modalities)
 
 
 class _Images(TorchDataset[Any]):
     """One sample by (index, seed). An error of the user's data is returned, since a worker would rewrite it."""
 
-    def __init__(self, records: Sequence[Record], transform: Transform) -> None:
+    def __init__(self, records: Sequence[Record], transform: Transform, modalities: Sequence[str] = ()) -> None:
         self.records = records
         self.transform = transform
+        self.modalities = modalities
 
     def __getitem__(self, item: Item) -> torch.Tensor | ReidtuneError:
         index, seed = item
-        files = self.records[index].images
+        record = self.records[index]
         try:
-            views = [self.transform(read_image(file), derive_seed(seed, m)) for m, file in enumerate(files)]
+            if not self.modalities:
+                return self.transform(read_image(record.images[0]), derive_seed(seed, 0))
+            views: dict[str, torch.Tensor] = {}
+            for name, file in zip(record.modalities, record.images, strict=True):
+                if name in self.modalities:  # the place decides the augmentation, whichever others there are
+                    views[name] = self.transform(read_image(file), derive_seed(seed, self.modalities.index(name)))
         except ReidtuneError as error:
             return error
-        return views[0] if len(views) == 1 else torch.stack(views)
+        blank = torch.zeros_like(next(iter(views.values())))
+        return torch.stack([views.get(name, blank) for name in self.modalities])
 
 
 def _stack(samples: list[torch.Tensor | ReidtuneError]) -> torch.Tensor | ReidtuneError:
@@ -100,12 +113,16 @@ def _stack(samples: list[torch.Tensor | ReidtuneError]) -> torch.Tensor | Reidtu
 
 
 def _load(
-    records: Sequence[Record], items: list[list[Item]], transform: Transform, workers: int
+    records: Sequence[Record],
+    items: list[list[Item]],
+    transform: Transform,
+    workers: int,
+    modalities: Sequence[str] = (),
 ) -> Iterator[torch.Tensor]:
     if workers < 0:
         raise SettingsError(f"The number of workers is {workers}.", "Choose 0 (none) or more.")
     loader = DataLoader(
-        _Images(records, transform),
+        _Images(records, transform, modalities),
         batch_sampler=items,
         num_workers=min(workers, len(items)),
         collate_fn=_stack,

@@ -21,7 +21,7 @@ class ImageFile:
 class Record:
     """One sample: its image file(s), whose it is, and what is known of where it was taken.
 
-    ``images`` is aligned with ``modalities``. ``identity`` −1 means junk (dropped from a gallery) and 0 a
+    ``images`` is aligned with ``modalities``; a sample of multi-modal data may lack some of its dataset's. ``identity`` −1 means junk (dropped from a gallery) and 0 a
     distractor (an ordinary gallery item that no query looks for), as in Market-1501. ``camera`` and ``scene`` are
     ``None`` where the layout does not tell.
     """
@@ -43,7 +43,8 @@ class Record:
 class Dataset:
     """What a folder holds. ``query`` and ``gallery`` are the test split; equal lists mean that every image is both.
 
-    Of task ``text``, the captions of ``query`` look for the images of ``gallery``. ``validation`` is the layout's own
+    ``modalities`` are those of multi-modal data, in the order in which features are joined; a record has some of them
+    or all. Of task ``text``, the captions of ``query`` look for the images of ``gallery``. ``validation`` is the layout's own
     validation split, where a layout of that task has one: query and gallery alike.
 
     ``identity_names`` gives the folder or table name of each integer identity where the layout has names.
@@ -60,6 +61,7 @@ class Dataset:
     sentence: str
     identity_names: dict[int, str] = field(default_factory=dict)
     validation: Sequence[Record] = ()
+    modalities: tuple[str, ...] = ()
 
     def manifest(self) -> dict[str, Any]:
         """Counts and a hash (SHA-256, hex) of the records: file names relative to the root, identities, cameras.
@@ -73,12 +75,15 @@ class Dataset:
         for name, records in splits.items():
             for record in records:
                 files = [f"{_relative(image.path, self.root)}{image.crop or ''}" for image in record.images]
+                if self.modalities:
+                    files = [f"{name}={file}" for name, file in zip(record.modalities, files, strict=True)]
                 line = [name, *files, str(record.identity), str(record.camera), str(record.scene)]
                 digest.update(("\t".join([*line, *record.captions]) + "\n").encode("utf-8", "surrogateescape"))
         return {
             "layout": self.layout,
             "task": self.task,
             "hash": digest.hexdigest(),
+            **({"modalities": list(self.modalities)} if self.modalities else {}),
             **{
                 name: {"images": len(records), "identities": len(identities(records)), "cameras": len(cameras(records))}
                 for name, records in splits.items()

@@ -37,12 +37,13 @@ class BaseSettings(BaseModel):
 @dataclass(frozen=True)
 class Facts:
     """What a method may know of the training data: the ``task``, the ``noun`` of what is shown, and how many
-    ``identities`` and ``cameras`` there are to train on."""
+    ``identities`` and ``cameras`` there are to train on, and the ``modalities`` of multi-modal data."""
 
     task: str
     noun: str
     identities: int
     cameras: int
+    modalities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

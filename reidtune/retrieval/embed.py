@@ -28,10 +28,11 @@ def embed_records(
     batch_size: int = 64,
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
+    modalities: Sequence[str] = (),
 ) -> Tensor:
     """Features of the records' images, L2-normalised: [N, D], float32, on the CPU.
 
-    ``encode`` maps a batch to features [B, D]; ``progress`` is told how many images each
+    ``encode`` maps a batch to features [B, D], of images of these ``modalities`` where there are some; ``progress`` is told how many images each
     batch had.
 
     Raises:
@@ -39,8 +40,8 @@ def embed_records(
     """
     features: list[Tensor] = []
     done = 0
-    for images in eval_loader(records, EvalTransform(preprocess), batch_size, workers):
-        batch = make_batch(images, records[done : done + len(images)])
+    for images in eval_loader(records, EvalTransform(preprocess), batch_size, workers, modalities):
+        batch = make_batch(images, records[done : done + len(images)], modalities=modalities)
         done += len(images)
         features.append(F.normalize(encode(batch).float(), dim=-1).cpu())
         if progress is not None:

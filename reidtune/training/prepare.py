@@ -82,7 +82,7 @@ def prepare(
         device=device,
     )
     check_precision(config.training.precision, device)
-    facts = Facts(dataset.task, config.data.noun, len(identities(rest)), len(cameras(rest)))
+    facts = Facts(dataset.task, config.data.noun, len(identities(rest)), len(cameras(rest)), dataset.modalities)
     method = page(page.complete(settings, facts))
     model = Model(backbone, method.tuner(backbone, config.seed))
     with seeded(0):  # says what does not fit, and draws weights

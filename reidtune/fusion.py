@@ -1,0 +1,60 @@
+"""Several modalities of a sample: through the tower as one batch, and back into one feature a sample."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from reidtune.backbone.walk import Walk
+from reidtune.data.batch import Batch
+from reidtune.seeds import derive_seed
+
+
+def modality_walk(batch: Batch) -> tuple[Tensor, Walk]:
+    """The images that are there, [n, 3, H, W], of a batch [B, M, 3, H, W], and a walk that knows which they are.
+
+    They come modality by modality, so that each modality is one slice; dropout differs between modalities.
+    """
+    images = batch.images
+    assert images is not None
+    present = present_of(batch)
+    modality, samples = present.T.nonzero(as_tuple=True)
+    seeds = None
+    if batch.seeds is not None:
+        keys = [derive_seed("modality", place) for place in range(images.shape[1])]
+        seeds = batch.seeds[samples] ^ torch.tensor(keys, device=images.device)[modality]
+    walk = Walk(
+        seeds=seeds,
+        labels=None if batch.labels is None else batch.labels[samples],
+        cameras=None if batch.cameras is None else batch.cameras[samples],
+        samples=samples,
+        modality=modality,
+    )
+    return images[samples, modality], walk
+
+
+def present_of(batch: Batch) -> Tensor:
+    """Boolean [B, M]: which modalities the samples have."""
+    assert batch.images is not None
+    if batch.present is not None:
+        return batch.present
+    return torch.ones(batch.images.shape[:2], dtype=torch.bool, device=batch.images.device)
+
+
+def by_sample(rows: Tensor, walk: Walk, samples: int, modalities: int) -> Tensor:
+    """What belongs to the images of a walk, [n, ...], at its place [B, M, ...]; zeros where there is no image."""
+    assert walk.samples is not None and walk.modality is not None
+    placed = rows.new_zeros(samples, modalities, *rows.shape[1:])
+    return placed.index_put((walk.samples, walk.modality), rows)
+
+
+def join(features: Tensor, present: Tensor) -> Tensor:
+    """Features [B, M, D] of the modalities side by side, [B, M · D] (TOP-ReID, MambaPro and their family).
+
+    In the place of a missing modality stands the mean of those that are there.
+    """
+    if not bool(present.all()):
+        there = present.to(features.dtype)[..., None]
+        mean = (features * there).sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp(min=1)
+        features = torch.where(present[..., None], features, mean)
+    return features.flatten(1)
