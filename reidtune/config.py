@@ -111,6 +111,14 @@ class LossSection(_Section):
     cmpm: float = Field(default=0.0, ge=0, description="weight of cross-modal projection matching (text data)")
     temperature: float = Field(default=0.02, gt=0, description="cosines are divided by it in sdm and itc")
     auxiliary: float = Field(default=0.0, ge=0, description="weight of the losses that components add (load balancing)")
+    heads: Literal["joint", "each"] = Field(
+        default="joint",
+        description="multi-modal data: one head on the joined features (joint), or one for each modality (each)",
+    )
+    modality: float = Field(
+        default=0.0, ge=0, description="weight of the contrast of images with the texts of modalities (dmpt)"
+    )
+    modality_temperature: float = Field(default=0.07, gt=0, description="cosines are divided by it in modality")
 
 
 class OptimiserSection(_Section):
@@ -174,6 +182,9 @@ class AugmentationSection(_Section):
     pad: int = Field(default=10, ge=0, description="pixels padded on each side before the random crop")
     erase: float = Field(default=0.5, ge=0, le=1, description="probability of erasing a rectangle")
     mask_words: float = Field(default=0.0, ge=0, lt=1, description="probability of masking a word of a caption")
+    drop_modality: float = Field(
+        default=0.0, ge=0, lt=1, description="probability of dropping a modality of a sample; one always stays"
+    )
 
 
 class RunConfig(_Section):

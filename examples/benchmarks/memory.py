@@ -2,6 +2,7 @@
 
     python examples/benchmarks/memory.py          # images, 256×128
     python examples/benchmarks/memory.py text     # pairs of image and caption, 384×128, captions of 30 tokens
+    python examples/benchmarks/memory.py multimodal  # triplets, 256×128
 
 Bytes of distinct storages that saved-tensor hooks see, parameters excluded; the growth from two to four samples is the
 cost of a sample, the rest does not grow with the batch. Of a method with stages, the last one counts. Seeded random
@@ -21,7 +22,8 @@ from reidtune.methods.registry import find_method, method_names
 from reidtune.model import Model
 from reidtune.training.memory import saved_bytes
 
-SIZES = {"image": (256, 128), "text": (384, 128)}
+SIZES = {"image": (256, 128), "text": (384, 128), "multimodal": (256, 128)}
+MODALITIES = ("rgb", "nir", "tir")
 CAPTION = "a " * 28  # start and end token make it 30
 
 
@@ -29,12 +31,14 @@ def main() -> None:
     task = sys.argv[1] if len(sys.argv) > 1 else "image"
     size = SIZES[task]
     backbone = load_backbone("ViT-B-16", "none", image_size=size, activation="quick_gelu")
+    modalities = MODALITIES if task == "multimodal" else ()
+    shape = (3, 3, *size) if modalities else (3, *size)
     rows = []
     for name in method_names():
         page = find_method(name)
         if task not in page.tasks:
             continue
-        method = page(page.complete(page.Settings(), Facts(task, "person", 2, 1)))
+        method = page(page.complete(page.Settings(), Facts(task, "person", 2, 1, modalities)))
         model = Model(backbone, method.tuner(backbone))
         last = method.stages()[-1]
         for key, parameter in model.tuner.named_parameters():
@@ -45,7 +49,7 @@ def main() -> None:
 
         def kept(count: int, method=method, model=model, held=held) -> int:
             texts = backbone.tokenizer([CAPTION] * count) if task == "text" else None
-            batch = Batch(torch.zeros(count, 3, *size), None, torch.zeros(count, dtype=torch.int64), None, texts)
+            batch = Batch(torch.zeros(count, *shape), None, torch.zeros(count, dtype=torch.int64), None, texts)
             return saved_bytes(lambda: method.encode(model, batch), held)
 
         two, four = kept(2), kept(4)

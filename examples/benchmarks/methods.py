@@ -2,6 +2,7 @@
 
     python examples/benchmarks/methods.py demo
     python examples/benchmarks/methods.py /data/Market-1501 --methods lora full --seeds 1 2 3
+    python examples/benchmarks/methods.py demo:multimodal --methods dmpt dmpt:bind=none lora:per_modality=true
 
 Each method trains with its shipped recipe (the small ones on the tiny backbone), is selected by validation mAP on
 identities carved from the training split (or on the layout's own validation split), and is evaluated once on the test
@@ -22,6 +23,7 @@ from typing import Any
 
 import torch
 
+from reidtune.config import parse_set
 from reidtune.data import open_dataset
 from reidtune.evaluation import evaluate_dataset
 from reidtune.methods.registry import find_method, method_names
@@ -51,7 +53,10 @@ def one_run(data: str, method: str, seed: int, flags: dict[str, Any], folder: Pa
         test = evaluate_dataset(data, backbone=flags.get("backbone.name"), pretrained=flags.get("backbone.pretrained"))
         nothing = {"parameters": 0, "bytes": 0, "seconds": 0.0, "kept": 0}
         return {"method": method, "seed": seed, "test": test["metrics"], **nothing}
-    run = open_run(data, None, {"method": method, "seed": seed, **flags}, output=folder / f"{method}-{seed}")
+    name, _, variant = method.partition(":")
+    settings = parse_set(f"settings.{item}" for item in variant.split(",") if item)
+    chosen = {"method": name, "seed": seed, **flags, **settings}
+    run = open_run(data, None, chosen, output=folder / f"{method.replace(':', '-')}-{seed}")
     kept = dry_run(run.prepare())["memory"]["activation_bytes_per_image"]
     trained = run.train(run.prepare(), Lines())
     test = evaluate_dataset(data, run.output)
@@ -92,7 +97,7 @@ def _spread(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default="demo")
-    parser.add_argument("--methods", nargs="+", help="default: all for the data's task")
+    parser.add_argument("--methods", nargs="+", help="NAME or NAME:setting=value,…; default: all for the data's task")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--backbone")
     parser.add_argument("--pretrained")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from reidtune.data.open import open_dataset, require_split
 from reidtune.data.record import Dataset, ImageFile, Record, cameras, identities
 from reidtune.data.sampler import IdentitySampler, ShuffleSampler
+from reidtune.data.samples import samples_below
 from reidtune.data.scan import images_below, images_in
 from reidtune.data.split import label_map, split_identities
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from reidtune.data.image import read_image
     from reidtune.data.loader import eval_loader, train_loader
     from reidtune.data.masking import mask_words
+    from reidtune.data.modality_dropout import drop_modalities
     from reidtune.data.transforms import EvalTransform, TrainTransform
 
 _LATER = {  # these import Pillow or torch
@@ -23,6 +25,7 @@ _LATER = {  # these import Pillow or torch
     "caption_ids": "captions",
     "check_files": "check",
     "read_image": "image",
+    "drop_modalities": "modality_dropout",
     "eval_loader": "loader",
     "make_batch": "batch",
     "mask_words": "masking",
@@ -44,6 +47,7 @@ __all__ = [
     "cameras",
     "caption_ids",
     "check_files",
+    "drop_modalities",
     "eval_loader",
     "identities",
     "images_below",
@@ -55,6 +59,7 @@ __all__ = [
     "open_dataset",
     "read_image",
     "require_split",
+    "samples_below",
     "split_identities",
     "train_loader",
 ]

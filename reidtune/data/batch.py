@@ -42,7 +42,7 @@ def make_batch(
     indices: Tensor | None = None,
     modalities: Sequence[str] = (),
 ) -> Batch:
-    """The batch of ``records``, whose images [B, ...] are read already; ``modalities`` are those of images [B, M, ...]."""
+    """The batch of ``records``, whose images [B, ...] are read already: [B, M, ...] of M ``modalities``."""
     known = [record.camera for record in records]
     cameras = None if any(camera is None for camera in known) else torch.tensor(known, dtype=torch.int64)
     present = None

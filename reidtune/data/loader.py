@@ -37,9 +37,9 @@ def train_loader(
     """The epoch's ``batches`` (lists of indices into ``records``) as ``(images, labels, indices)``.
 
     ``images`` is float32 [B, 3, H, W], or [B, M, 3, H, W] of M ``modalities``, zeros where a record lacks one;
-    ``labels`` (of the identities) and ``indices`` are int64 [B]. The augmentation of an image is a function of ``seed``,
-    ``epoch`` and its position in the epoch; modalities of a sample are augmented separately. The first ``start``
-    batches are passed over unread.
+    ``labels`` (of the identities) and ``indices`` are int64 [B]. The augmentation of an image is a function of
+    ``seed``, ``epoch`` and its position in the epoch; modalities of a sample are augmented separately. The first
+    ``start`` batches are passed over unread.
 
     Raises ``DataError`` naming the file where an image cannot be read, also where a worker process reads it.
     """

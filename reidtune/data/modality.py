@@ -29,6 +29,15 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in ALIASES if name in found) + tuple(name for name in found if name not in ALIASES)
 
 
+def without_word(stem: str, name: str) -> str:
+    """``stem`` without the modality's own word at its end: ``7_ni`` of the modality ``nir`` is ``7``."""
+    for alias in sorted(ALIASES.get(name, (name,)), key=len, reverse=True):
+        head = stem[: -len(alias) - 1]
+        if head and stem.lower().endswith(alias) and stem[len(head)] in "_-. ":
+            return head
+    return stem
+
+
 def describe(name: str, noun: str) -> str:
     """``"a near-infrared photo of a person"``, the text of a modality unless the user gives another."""
     words = WORDS.get(name, name.replace("_", " "))

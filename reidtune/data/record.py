@@ -21,9 +21,9 @@ class ImageFile:
 class Record:
     """One sample: its image file(s), whose it is, and what is known of where it was taken.
 
-    ``images`` is aligned with ``modalities``; a sample of multi-modal data may lack some of its dataset's. ``identity`` −1 means junk (dropped from a gallery) and 0 a
-    distractor (an ordinary gallery item that no query looks for), as in Market-1501. ``camera`` and ``scene`` are
-    ``None`` where the layout does not tell.
+    ``images`` is aligned with ``modalities``; a sample of multi-modal data may lack some of its dataset's.
+    ``identity`` −1 means junk (dropped from a gallery) and 0 a distractor (an ordinary gallery item that no query looks
+    for), as in Market-1501. ``camera`` and ``scene`` are ``None`` where the layout does not tell.
     """
 
     images: tuple[ImageFile, ...]
@@ -44,8 +44,8 @@ class Dataset:
     """What a folder holds. ``query`` and ``gallery`` are the test split; equal lists mean that every image is both.
 
     ``modalities`` are those of multi-modal data, in the order in which features are joined; a record has some of them
-    or all. Of task ``text``, the captions of ``query`` look for the images of ``gallery``. ``validation`` is the layout's own
-    validation split, where a layout of that task has one: query and gallery alike.
+    or all. Of task ``text``, the captions of ``query`` look for the images of ``gallery``. ``validation`` is the
+    layout's own validation split, where a layout of that task has one: query and gallery alike.
 
     ``identity_names`` gives the folder or table name of each integer identity where the layout has names.
     ``sentence`` says what was recognised, for the user.

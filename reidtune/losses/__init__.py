@@ -7,6 +7,7 @@ from reidtune.losses.matching import (
     image_text_contrast,
     similarity_distribution_matching,
 )
+from reidtune.losses.modality import modality_contrast
 from reidtune.losses.triplet import batch_hard_triplet
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "cross_entropy_smooth",
     "cross_modal_projection_matching",
     "image_text_contrast",
+    "modality_contrast",
     "similarity_distribution_matching",
     "supervised_contrastive",
 ]

@@ -16,15 +16,20 @@ from reidtune.config import LossSection
 from reidtune.data.batch import Batch
 from reidtune.data.record import Record
 from reidtune.errors import SettingsError
+from reidtune.fusion import modality_walk, present_of
+from reidtune.losses.multimodal_objective import MultimodalObjective
 from reidtune.losses.objective import STATISTICS, IdentityObjective
 from reidtune.losses.text_objective import TextObjective
 from reidtune.model import Model, image_walk, text_walk
 from reidtune.seeds import derive_seed, seeded
+from reidtune.tuning.by_modality import ByModality
 from reidtune.tuning.component import Component
 from reidtune.tuning.tuner import Tuner
 
 Towers = Literal["auto", "image", "text", "both"]
 DIFFERENCE_RANK = "rank of the difference of every matrix; 0: the whole difference (see export --to low-rank)"
+PER_MODALITY = "an own one for each modality of multi-modal data, instead of one that all share"
+MODALITIES = "modalities with parts of their own; filled in from the data"
 TOWERS = "towers that are tuned: image, text or both; auto: image for image data, both for text data"
 
 
@@ -63,9 +68,15 @@ class Stage:
     validate: bool = True
 
 
+def each_or_shared(make: Callable[[], Component], modalities: Sequence[str]) -> Component:
+    """One component for all images, or one for each of ``modalities``."""
+    return ByModality([make() for _ in modalities]) if modalities else make()
+
+
 def check_losses(config: LossSection, task: str) -> None:
-    """Raise ``SettingsError`` where a loss of the other task has a weight, or no matching loss of text data has one."""
-    foreign = {"text": ("triplet",)}.get(task, ("sdm", "itc", "cmpm"))
+    """Raise ``SettingsError`` where a loss of another task has a weight, or no matching loss of text data has one."""
+    matching = ("sdm", "itc", "cmpm")
+    foreign = {"text": ("triplet", "modality"), "multimodal": matching}.get(task, (*matching, "modality"))
     if wrong := [f"loss.{name}" for name in foreign if getattr(config, name)]:
         raise SettingsError(
             f"{', '.join(wrong)} is not computed on {task} data, but has a weight.",
@@ -102,10 +113,23 @@ class Method(ABC):
     @classmethod
     def complete(cls, settings: Any, facts: Facts) -> Any:
         """The settings with what they need to know of the data filled in; they travel in the delta, which then loads
-        without the data. Here: ``towers`` where the method has that setting and it says ``auto``."""
-        if getattr(settings, "towers", None) != "auto":
-            return settings
-        return settings.model_copy(update={"towers": "both" if facts.task == "text" else "image"})
+        without the data. Here: ``towers`` where the method has that setting and it says ``auto``, and ``modalities``
+        of a method that has parts for each.
+
+        Raises:
+            SettingsError: parts for each modality, but the data has none.
+        """
+        found: dict[str, Any] = {}
+        if getattr(settings, "towers", None) == "auto":
+            found["towers"] = "both" if facts.task == "text" else "image"
+        if getattr(settings, "per_modality", False):
+            if not facts.modalities:
+                raise SettingsError(
+                    f"settings.per_modality needs multi-modal data, but this is {facts.task} data.",
+                    "Set settings.per_modality to false.",
+                )
+            found["modalities"] = facts.modalities
+        return settings.model_copy(update=found) if found else settings
 
     def stages(self) -> tuple[Stage, ...]:
         return (Stage("tune"),)
@@ -127,14 +151,20 @@ class Method(ABC):
 
     def encode(self, model: Model, batch: Batch) -> dict[str, Tensor]:
         """What the objective needs of a training batch, by name: ``image`` and, of a batch with captions, ``text``
-        [B, D], what components left as outputs, and their statistics as ``statistics/…``. Tensors [B, ...] may be
+        [B, D]; of a batch of M modalities ``image`` [B, M, D] and ``present`` [B, M] bool; what components left as outputs, and their statistics as ``statistics/…``. Tensors [B, ...] may be
         gathered from parts of a batch by joining, statistics by adding."""
         batch = batch.to(model.backbone.device)
         outputs: dict[str, Tensor] = {}
         walks = []
         if batch.images is not None:
-            walks.append(image_walk(batch))
-            outputs["image"] = model.encode_images(batch.images, walks[-1])
+            if batch.images.ndim == 5:
+                images, walk = modality_walk(batch)
+                outputs["image"] = model.encode_modalities(batch, walk, images)
+                outputs["present"] = present_of(batch)
+            else:
+                walk = image_walk(batch)
+                outputs["image"] = model.encode_images(batch.images, walk)
+            walks.append(walk)
         if batch.texts is not None:
             walks.append(text_walk(batch))
             outputs["text"] = model.encode_texts(batch.texts, walks[-1])
@@ -144,24 +174,44 @@ class Method(ABC):
         return outputs
 
     def objective(
-        self, tuner: Tuner, backbone: Backbone, classes: int, config: LossSection, task: str = "image"
+        self,
+        tuner: Tuner,
+        backbone: Backbone,
+        classes: int,
+        config: LossSection,
+        task: str = "image",
+        modalities: Sequence[str] = (),
     ) -> nn.Module:
         """A module with ``forward(outputs, labels) -> (loss, parts)`` on the outputs of a whole batch; its own tensors
-        (neck, classifier) are trained and never in the delta.
+        (neck, classifier) are trained and never in the delta. ``modalities`` are those of multi-modal data.
 
         Raises:
             SettingsError: the losses with a weight are not those of ``task``.
         """
         check_losses(config, task)
-        if task == "text":
-            width = {tower.kind: tuner.feature_width(tower) for tower in (backbone.image, backbone.text)}
-            if width["image"] != width["text"]:
+        if task == "multimodal":
+            texts = self.modality_texts(tuner)
+            if config.modality and texts is None:
                 raise SettingsError(
-                    f"The method {self.name} gives images {width['image']} features and texts {width['text']}.",
+                    f"loss.modality is {config.modality:g}, but {self.name} has no texts of modalities.",
+                    "Set it to 0, or train dmpt.",
+                )
+            width = tuner.feature_width(backbone.image)
+            return MultimodalObjective(width, len(modalities), classes, config, texts)
+        if task == "text":
+            widths = {tower.kind: tuner.feature_width(tower) for tower in (backbone.image, backbone.text)}
+            if widths["image"] != widths["text"]:
+                raise SettingsError(
+                    f"The method {self.name} gives images {widths['image']} features and texts {widths['text']}.",
                     "Choose another method for text data.",
                 )
-            return TextObjective(width["image"], classes, config, tuner.auxiliary)
+            return TextObjective(widths["image"], classes, config, tuner.auxiliary)
         return IdentityObjective(tuner.feature_width(backbone.image), classes, config)
+
+    def modality_texts(self, tuner: Tuner) -> Tensor | None:
+        """Features [M, D] of a text for each modality, which images of that modality are held against; ``None``:
+        the method has none."""
+        return None
 
     def tuner(self, backbone: Backbone, seed: int = 0) -> Tuner:
         """A fresh tuner whose initial values depend on ``seed`` alone; the caller's random state is kept."""

@@ -145,7 +145,13 @@ class ClipReid(Method):
         return {"image": features, "row": walk.outputs[BEFORE_LAST], "texts": self._texts}
 
     def objective(
-        self, tuner: Tuner, backbone: Backbone, classes: int, config: LossSection, task: str = "image"
+        self,
+        tuner: Tuner,
+        backbone: Backbone,
+        classes: int,
+        config: LossSection,
+        task: str = "image",
+        modalities: Sequence[str] = (),
     ) -> nn.Module:
         check_losses(config, task)
         if not (config.identity or config.triplet):

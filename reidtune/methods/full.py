@@ -25,7 +25,7 @@ class Full(Method):
         "The baseline of every paper here; settings after Li et al., CLIP-ReID, AAAI 2023, and Jiang and Ye, IRRA, "
         "CVPR 2023"
     )
-    tasks = ("image", "text")
+    tasks = ("image", "text", "multimodal")
     parameters_vit_b16 = 86_140_416
     claims: ClassVar[Mapping[str, Any]] = {"CUHK-PEDES": {"rank-1": 68.19, "mAP": 61.12, "from": "IRRA's README"}}
     silent = "Weight decay acts on the difference to the backbone."

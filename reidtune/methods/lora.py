@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from reidtune.backbone.load import Backbone
-from reidtune.methods.base import TOWERS, BaseSettings, Method, Towers
+from reidtune.methods.base import MODALITIES, PER_MODALITY, TOWERS, BaseSettings, Method, Towers, each_or_shared
 from reidtune.tuning.component import Component
 from reidtune.tuning.low_rank import LowRank
 
@@ -20,6 +21,8 @@ class LoraSettings(BaseSettings):
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the input of the difference")
     towers: Towers = Field("auto", description=TOWERS)
+    per_modality: bool = Field(False, description=PER_MODALITY)
+    modalities: tuple[str, ...] = Field((), description=MODALITIES)
 
     @field_validator("targets")
     @classmethod
@@ -33,7 +36,7 @@ class Lora(Method):
     name = "lora"
     title = "Low-rank differences of attention (and MLP) weights; merges into the backbone"
     citation = "Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022, arXiv 2106.09685"
-    tasks = ("image", "text")
+    tasks = ("image", "text", "multimodal")
     parameters_vit_b16 = 294_912
     silent = "The paper adapts language models; q and v are its main choice. Nothing is published for ReID."
     Settings = LoraSettings
@@ -42,6 +45,9 @@ class Lora(Method):
     def components(self, backbone: Backbone) -> dict[str, Component]:
         chosen = self.settings
         return {
-            f"{prefix}lora": LowRank(tower, chosen.targets, chosen.rank, chosen.alpha, chosen.dropout)
+            f"{prefix}lora": each_or_shared(
+                partial(LowRank, tower, chosen.targets, chosen.rank, chosen.alpha, chosen.dropout),
+                chosen.modalities if tower.kind == "image" else (),
+            )
             for prefix, tower in self.towers(backbone).items()
         }

@@ -27,6 +27,8 @@ _PAGES = {
     "coop": "reidtune.methods.coop:Coop",
     "ivlp": "reidtune.methods.ivlp:Ivlp",
     "maple": "reidtune.methods.maple:Maple",
+    "dmpt": "reidtune.methods.dmpt:Dmpt",
+    "mambapro": "reidtune.methods.mambapro:MambaPro",
 }
 
 METHOD_SUMMARIES: dict[str, str] = {
@@ -43,6 +45,8 @@ METHOD_SUMMARIES: dict[str, str] = {
     "coop": "text: learnable words in front of every caption",
     "ivlp": "text: independent prompts in every block of both towers",
     "maple": "text: text prompts, mapped linearly into the image tower",
+    "dmpt": "multi-modal: prompts of each modality from the text encoder, semantic prompts, bind prompts between them",
+    "mambapro": "multi-modal: prompts of each modality that the others see too, feed-forward adapters",
 }
 
 

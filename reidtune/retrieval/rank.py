@@ -13,6 +13,7 @@ from torch import Tensor
 
 from reidtune.errors import DataError, ReidtuneError, SettingsError
 from reidtune.retrieval.protocol import ALL, LEAVE_ONE_OUT, check_protocol, ignored, needs_places
+from reidtune.retrieval.shared import anything_missing, shared_cosine
 
 TIE_RULE = "stable: equal scores keep gallery order"
 JUNK = -1
@@ -79,6 +80,7 @@ def rank(
     gallery_cameras: Sequence[int] | Tensor | None = None,
     protocol: str = "cross-camera",
     similarity: str = "cosine",
+    pieces: int = 1,
     tile: int = 64,
 ) -> RankResult:
     """Rank the gallery for every query and score the ranking. Nothing is printed.
@@ -93,6 +95,8 @@ def rank(
         protocol: a name of :data:`reidtune.retrieval.protocol.PROTOCOLS`.
         similarity: ``cosine`` normalises the features (a zero vector is at right angles to everything);
             ``euclidean`` takes the squared distance of them as they are.
+        pieces: with the cosine, features are this many equal parts, one a modality, of which zeros are missing: pairs
+            are compared by what both have, see :func:`reidtune.retrieval.shared.shared_cosine`.
         tile: most queries at a time, fewer where the gallery is very large: memory is some 40 bytes × tile × G. Results
             do not depend on it beyond the last bits of fp32 products.
 
@@ -134,7 +138,10 @@ def rank(
     if junk:  # else no copy of a large gallery
         items, item_ids, item_rows = items[kept], item_ids[kept], item_rows[kept]
         item_places = None if item_places is None else item_places[kept]
+    if pieces < 1 or queries.shape[1] % pieces:
+        raise SettingsError(f"Features of {queries.shape[1]} columns are not {pieces} equal parts.")
     lengths = None
+    apart = similarity == "cosine" and (anything_missing(queries, pieces) or anything_missing(items, pieces))
     if similarity == "cosine":
         queries, items = _unit(queries), _unit(items)
     else:
@@ -147,7 +154,7 @@ def rank(
     step = max(1, min(tile, _TILE_ENTRIES // max(1, len(items))))
     for start in range(0, len(queries), step):
         part = slice(start, start + step)
-        scores = _scores(queries[part], items, lengths)
+        scores = shared_cosine(queries[part], items, pieces) if apart else _scores(queries[part], items, lengths)
         drop = ignored(
             protocol, ids[part], item_ids, None if places is None else places[part], item_places, rows[part], item_rows
         )

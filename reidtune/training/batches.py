@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -12,19 +12,23 @@ from reidtune.config import RunConfig
 from reidtune.data.batch import Batch, dropout_seeds, make_batch
 from reidtune.data.captions import caption_ids
 from reidtune.data.loader import Loaded, train_loader
+from reidtune.data.modality_dropout import drop_modalities
 from reidtune.data.record import Record
 from reidtune.data.transforms import TrainTransform
+from reidtune.fusion import present_of
 
 
 @dataclass(frozen=True)
 class BatchSource:
-    """Makes the batches of ``records``, of one caption each where ``texts``; ``labels`` maps identities to classes."""
+    """Makes the batches of ``records``, of one caption each where ``texts``, of several ``modalities`` where named;
+    ``labels`` maps identities to classes."""
 
     records: Sequence[Record]
     labels: Mapping[int, int]
     texts: bool
     backbone: Backbone
     config: RunConfig
+    modalities: Sequence[str] = ()
 
     def batches(
         self, chosen: Sequence[Sequence[int]], epoch: int, *, start: int = 0, images: bool = True, workers: int = 0
@@ -43,7 +47,11 @@ class BatchSource:
             if self.texts:
                 masking = self.config.augmentation.mask_words
                 ids = caption_ids(self.backbone.tokenizer, records, seed, epoch, position, masking)
-            yield make_batch(pixels, records, labels, dropout_seeds(seed, epoch, position, len(records)), ids, indices)
+            seeds = dropout_seeds(seed, epoch, position, len(records))
+            batch = make_batch(pixels, records, labels, seeds, ids, indices, self.modalities)
+            if self.modalities and pixels is not None and (chance := self.config.augmentation.drop_modality):
+                batch = replace(batch, present=drop_modalities(present_of(batch), seeds, chance))
+            yield batch
             position += len(records)
 
     def _load(
@@ -53,7 +61,7 @@ class BatchSource:
             augment = self.config.augmentation
             transform = TrainTransform(self.backbone.preprocess, augment.flip, augment.pad, augment.erase)
             yield from train_loader(
-                self.records, self.labels, chosen, transform, self.config.seed, epoch, start=start, workers=workers
+                self.records, self.labels, chosen, transform, self.config.seed, epoch, start, workers, self.modalities
             )
             return
         for batch in chosen[start:]:

@@ -51,7 +51,7 @@ class Task:
     config: RunConfig
     model: Model
     method: Method
-    kind: str  # image or text
+    kind: str  # image, text or multimodal
     records: list[Record]
     labels: dict[int, int]
     validate: Callable[[], dict[str, Any]] | None
@@ -74,10 +74,12 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
     """
     config, model, run = task.config, task.model, task.run
     tuner, device = model.tuner, model.backbone.device
-    source = BatchSource(task.records, task.labels, task.kind == "text", model.backbone, config)
+    source = BatchSource(task.records, task.labels, task.kind == "text", model.backbone, config, model.modalities)
     plan = plan_steps(task.method.stages(), len(sampler_for(task.records, config)), config)
     with seeded(derive_seed("heads", config.seed)):
-        objective = task.method.objective(tuner, model.backbone, len(task.labels), config.loss, task.kind).to(device)
+        objective = task.method.objective(
+            tuner, model.backbone, len(task.labels), config.loss, task.kind, model.modalities
+        ).to(device)
 
     progress = Progress()
     saved: dict[str, Any] = {}

@@ -26,7 +26,7 @@ def dry_run(prepared: Prepared) -> dict[str, Any]:
     plan = plan_steps(prepared.method.stages(), len(sampler), config)
     labels = label_map(prepared.train)
     texts = prepared.dataset.task == "text"
-    source = BatchSource(prepared.train, labels, texts, backbone, config)
+    source = BatchSource(prepared.train, labels, texts, backbone, config, model.modalities)
     indices = sampler.batches(0)[0][: 2 * _MEMORY_SAMPLE]
     tuner = model.tuner
     last = plan.stages[-1]  # the one that keeps most, where there are several

@@ -85,8 +85,9 @@ def prepare(
     facts = Facts(dataset.task, config.data.noun, len(identities(rest)), len(cameras(rest)), dataset.modalities)
     method = page(page.complete(settings, facts))
     model = Model(backbone, method.tuner(backbone, config.seed))
+    model.modalities = dataset.modalities
     with seeded(0):  # says what does not fit, and draws weights
-        method.objective(model.tuner, backbone, facts.identities, config.loss, dataset.task)
+        method.objective(model.tuner, backbone, facts.identities, config.loss, dataset.task, dataset.modalities)
     protocol = dataset.protocol if texts else validation_protocol(validation, dataset.protocol)
     return Prepared(config, dataset, method, model, rest, validation, protocol, carved)
 

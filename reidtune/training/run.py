@@ -83,7 +83,14 @@ class Run:
                         split=CARVED_SPLIT if prepared.carved else OWN_SPLIT,
                         **options,
                     )
-                return validate(model.encode, backbone.preprocess, prepared.validation, prepared.protocol, **options)
+                return validate(
+                    model.encode,
+                    backbone.preprocess,
+                    prepared.validation,
+                    prepared.protocol,
+                    modalities=model.modalities,
+                    **options,
+                )
 
         def save(path: Path, metrics: dict[str, Any]) -> None:
             write_delta(path, model.tuner.tensors(), delta_header(prepared, metrics))

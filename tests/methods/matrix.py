@@ -45,6 +45,7 @@ _TEXT_TENSORS = (
 )
 _LINEAR = ("weight", "bias")
 _BOTTLENECK = tuple(f"{n}.{m}" for n in ("down", "up") for m in _LINEAR)
+_PERCEPTRON = tuple(f"{n}.{m}" for n in ("fc1", "fc2") for m in _LINEAR)
 _NORMED = (*_BOTTLENECK, "norm.weight", "norm.bias")
 _MIXTURE = (
     *("norm.weight", "norm.bias", "gate.weight", "domain_gate.weight", "domain", "alpha"),
@@ -59,6 +60,13 @@ _FACTORED = (  # matrices for which two factors of rank 2 are smaller
     *("in_proj_weight", "out_proj/weight", "c_fc/weight", "c_proj/weight"),
 )
 _TEXT_DIFFERENCE = (*_TEXT_TENSORS, *(f"transformer/resblocks/{{l}}/{name}" for name in _BLOCK))
+
+
+_PER_MODALITY = {"per_modality": True, "modalities": ["rgb", "nir", "tir"]}
+_DMPT = {
+    "modalities": ["rgb", "nir", "tir"],
+    "texts": {"rgb": "a photo", "nir": "a near-infrared photo", "tir": "a thermal-infrared photo"},
+}
 
 
 def _both(*names: str) -> tuple[str, ...]:
@@ -178,6 +186,71 @@ ROWS = (
         {},
         ("prompts.prompts", *(f"prompts.to_image.{{l}}.{part}" for part in _LINEAR)),
         task="text",
+    ),
+    Row(
+        "lora",
+        {"rank": 2, "dropout": 0.2},
+        tuple(f"lora.{{l}}.{n}.{m}" for n in "qv" for m in "AB"),
+        mergeable=True,
+        task="multimodal",
+    ),
+    Row(
+        "lora",
+        {"rank": 2, "dropout": 0.2, **_PER_MODALITY},
+        tuple(f"lora.{place}.{{l}}.{n}.{m}" for place in range(3) for n in "qv" for m in "AB"),
+        task="multimodal",
+    ),
+    Row(
+        "adapter",
+        {"width": 4, **_PER_MODALITY},
+        tuple(f"adapter.{place}.{{l}}.{name}" for place in range(3) for name in _BOTTLENECK),
+        task="multimodal",
+    ),
+    Row(
+        "dmpt",
+        _DMPT,
+        ("modality.residual", *(f"modality.maps.{{l}}.{part}" for part in _LINEAR), "semantic.prompts", "bind.rows"),
+        task="multimodal",
+    ),
+    Row(
+        "dmpt",
+        {**_DMPT, "map": "shared", "bind": "mha"},
+        (
+            *("modality.residual", "modality.maps.0.weight", "modality.maps.0.bias", "semantic.prompts", "bind.rows"),
+            *(f"bind.{way}.in_proj_{part}" for way in ("gather", "inverse") for part in _LINEAR),
+            *(f"bind.{way}.out_proj.{part}" for way in ("gather", "inverse") for part in _LINEAR),
+        ),
+        task="multimodal",
+    ),
+    Row(
+        "dmpt", {**_DMPT, "prior": False, "bind": "none"}, ("modality.residual", "semantic.prompts"), task="multimodal"
+    ),
+    Row(
+        "mambapro",
+        {"tokens": 2, "modalities": ["rgb", "nir", "tir"]},
+        (
+            "prompts.prompts",
+            *(f"prompts.transfer.1.{name}" for name in _PERCEPTRON),
+            *(f"prompts.between.{{l}}.{place}.{name}" for place in range(3) for name in _PERCEPTRON),
+            *(f"adapter.{{l}}.{name}" for name in _PERCEPTRON),
+        ),
+        task="multimodal",
+    ),
+    Row(
+        "mambapro",
+        {"adapters": False, "start": "normal", "modalities": ["rgb", "nir", "tir"]},
+        (
+            "prompts.prompts",
+            *(f"prompts.transfer.1.{name}" for name in _PERCEPTRON),
+            *(f"prompts.between.{{l}}.{place}.{name}" for place in range(3) for name in _PERCEPTRON),
+        ),
+        task="multimodal",
+    ),
+    Row(
+        "mambapro",
+        {"prompts": False, "modalities": ["rgb", "nir", "tir"]},
+        tuple(f"adapter.{{l}}.{name}" for name in _PERCEPTRON),
+        task="multimodal",
     ),
 )
 

@@ -12,6 +12,8 @@ from reidtune.data.batch import Batch
 from reidtune.data.record import ImageFile, Record
 from reidtune.delta import read_tensors, write_delta
 from reidtune.errors import DeltaError
+from reidtune.fusion import by_sample, join, modality_walk
+from reidtune.methods.base import Facts
 from reidtune.methods.registry import METHOD_SUMMARIES, find_method, method_names
 from reidtune.model import Model, image_walk, text_walk
 from reidtune.tuning.tuner import Tuner
@@ -36,22 +38,32 @@ def disturb(tuner):
 LOSSES = {
     "image": LossSection(),
     "text": LossSection(identity=0.0, triplet=0.0, sdm=1.0, auxiliary=0.5),
+    "multimodal": LossSection(identity=0.25, margin="soft"),
 }
+MODALITIES = ("rgb", "nir", "tir")
 CAPTIONS = ["a man", "a woman in a long red coat", "somebody with a dog and two bags", "a person"]
 
 
 def sample(backbone, task, count=3):
-    """A batch of ``count`` samples, the first two of one identity."""
+    """A batch of ``count`` samples, the first two of one identity; multi-modal ones lack some modalities."""
     size = (backbone.preprocess.height, backbone.preprocess.width)
-    images = torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(3))
+    shape = (count, 3, 3, *size) if task == "multimodal" else (count, 3, *size)
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(3))
+    present = (
+        torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 0], [1, 1, 1]][:count]).bool() if task == "multimodal" else None
+    )
     texts = backbone.tokenizer(CAPTIONS[:count]) if task == "text" else None
     labels = torch.tensor([0, 0, 1, 2][:count])
-    return Batch(images, None, labels, torch.arange(5, 5 + count), texts, torch.arange(count))
+    return Batch(images, None, labels, torch.arange(5, 5 + count), texts, torch.arange(count), present)
 
 
 def features(backbone, tuner, batch):
     """Image features, and beside them text features where the batch has captions, normalised."""
-    found = [backbone.image(batch.images, tuner, image_walk(batch))]
+    if batch.images.ndim == 5:
+        images, walk = modality_walk(batch)
+        found = [join(by_sample(backbone.image(images, tuner, walk), walk, *batch.images.shape[:2]), batch.present)]
+    else:
+        found = [backbone.image(batch.images, tuner, image_walk(batch))]
     if batch.texts is not None:
         found.append(backbone.text(batch.texts, tuner, text_walk(batch)))
     return torch.cat([torch.nn.functional.normalize(part.float(), dim=-1) for part in found], dim=1)
@@ -82,7 +94,8 @@ def test_only_the_tuner_learns_and_every_tensor_gets_a_gradient_within_two_steps
     method, tuner = make(row, small_backbone)
     model = Model(small_backbone, tuner)
     batch = sample(small_backbone, row.task, 4)
-    objective = method.objective(tuner, small_backbone, 3, LOSSES[row.task], row.task)
+    losses = LOSSES[row.task].model_copy(update={"modality": 1.0 if row.name == "dmpt" else 0.0})
+    objective = method.objective(tuner, small_backbone, 3, losses, row.task, MODALITIES)
     reached = set()
     for stage in method.stages():
         for name, parameter in tuner.named_parameters():
@@ -130,9 +143,13 @@ def test_merged_features_are_those_of_the_tuner(row, small_backbone):
     if not merged:
         return
     batch = sample(small_backbone, row.task)
+    several = batch.images.ndim == 5
+    images, walk = modality_walk(batch) if several else (batch.images, None)
     with torch.no_grad():
         ours = features(small_backbone, tuner, batch)
-        merged = torch.func.functional_call(small_backbone.model, state, (batch.images, batch.texts))[:2]
+        merged = torch.func.functional_call(small_backbone.model, state, (images, batch.texts))[:2]
+        if several:  # open_clip normalises each image's feature: so are ours, one by one
+            ours = torch.nn.functional.normalize(small_backbone.image(images, tuner, walk), dim=-1)
     merged = torch.cat([part for part in merged if part is not None], dim=1)
     assert torch.allclose(ours, merged, atol=1e-5)
 
@@ -207,7 +224,10 @@ def test_published_parameter_counts_at_384_by_128(name, count):
 @pytest.mark.parametrize("name", method_names())
 def test_parameter_count_on_vit_b_16(name, vit_b_16):
     page = find_method(name)
-    assert page(page.Settings()).tuner(vit_b_16).parameter_count() == page.parameters_vit_b16
+    settings = page.Settings()
+    if page.tasks == ("multimodal",):
+        settings = page.complete(settings, Facts("multimodal", "person", 171, 4, MODALITIES))
+    assert page(settings).tuner(vit_b_16).parameter_count() == page.parameters_vit_b16
 
 
 @pytest.mark.parametrize(

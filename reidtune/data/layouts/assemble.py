@@ -6,18 +6,13 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from reidtune.data.layouts import describe as words
+from reidtune.data.layouts.describe import PROTOCOLS
 from reidtune.data.record import Dataset, Record, cameras, identities
 from reidtune.data.scan import show
 from reidtune.data.split import split_identities
 from reidtune.errors import DataError, SettingsError, did_you_mean
 
-PROTOCOLS = {
-    "cross-camera": "same-identity same-camera pairs are ignored (cross-camera)",
-    "cross-scene": "same-identity same-scene pairs are ignored (cross-scene)",
-    "all": "every gallery image counts (all)",
-    "leave-one-out": "each test image is a query against all others (leave-one-out)",
-    "cross-modality": "every caption is a query, every image counts (cross-modality)",
-}
 SPLITS = ("train", "val", "test", "query", "gallery")
 
 
@@ -49,12 +44,13 @@ def assemble(
     names: dict[int, str] | None = None,
     task: str = "image",
     validation: Sequence[Record] = (),
+    modalities: Sequence[str] = (),
 ) -> Dataset:
     """Check the records, settle the protocol and write the sentence.
 
     Junk (−1) and distractors (0) leave ``train`` and ``query``; pass the same list twice where every test image is
     both query and gallery. ``title`` names what was recognised, ``notes`` are further whole sentences. ``validation``
-    is the layout's own validation split, for ``task`` text.
+    is the layout's own validation split, for ``task`` text; ``modalities`` are those of ``task`` multimodal, in order.
 
     Raises ``DataError`` where nothing is left or all images show one identity, ``SettingsError`` for a protocol that
     is unknown or needs what the data does not have.
@@ -84,28 +80,33 @@ def assemble(
             "Check that the archive was unpacked completely; a test split needs both.",
         )
     protocol = settle_protocol(protocol, kept_query, gallery, task)
-    left_out = [
-        *_left_out(train, kept_train, "training"),
-        *_left_out(query, kept_query, "the queries"),
-        *_gallery_notes(gallery),
+    one = words.noun(modalities)
+    told = [
+        *words.left_out(train, kept_train, "training", one),
+        *words.left_out(query, kept_query, "the queries", one),
+        *words.gallery_notes(gallery),
         *(
-            _without_caption({"training": kept_train, "validation": kept_validation, "test": kept_query})
+            words.without_caption({"training": kept_train, "validation": kept_validation, "test": kept_query})
             if text
             else []
         ),
-        *_overlap(kept_train, kept_query, "in training and in the queries"),
-        *_overlap(kept_train, kept_validation, "in training and in validation"),
-        *_overlap(kept_validation, kept_query, "in validation and in the queries"),
-        *_find_themselves(kept_query, gallery, protocol),
+        *words.without_modality([*kept_train, *kept_query, *gallery], modalities),
+        *words.overlap(kept_train, kept_query, "in training and in the queries"),
+        *words.overlap(kept_train, kept_validation, "in training and in validation"),
+        *words.overlap(kept_validation, kept_query, "in validation and in the queries"),
+        *words.find_themselves(kept_query, gallery, protocol),
     ]
-    words = describe_text(title, kept_train, kept_validation, kept_query, gallery, protocol) if text else None
-    sentence = " ".join([words or describe(title, kept_train, kept_query, gallery, protocol), *left_out, *notes])
+    if text:
+        first = words.describe_text(title, kept_train, kept_validation, kept_query, gallery, protocol)
+    else:
+        first = words.describe(title, kept_train, kept_query, gallery, protocol, modalities)
+    sentence = " ".join([first, *told, *notes])
     facts = (root, layout, task, protocol, kept_train, kept_query, gallery, sentence, dict(names or {}))
-    return Dataset(*facts, validation=kept_validation)
+    return Dataset(*facts, validation=kept_validation, modalities=tuple(modalities))
 
 
 def settle_protocol(wanted: str | None, query: Sequence[Record], gallery: Sequence[Record], task: str = "image") -> str:
-    """``wanted`` if it fits, else the default: ``cross-modality`` for text; for images ``cross-camera`` where the test
+    """``wanted`` if it fits, else the default: ``cross-modality`` for text; for others ``cross-camera`` where the test
     images come from several cameras, ``leave-one-out`` where one list is query and gallery, ``all`` otherwise.
     """
     test = query if query is gallery else [*query, *gallery]
@@ -151,17 +152,17 @@ def settle_protocol(wanted: str | None, query: Sequence[Record], gallery: Sequen
 
 
 def resolve_splits(
-    parts: dict[str, list[Record]], root: Path, images_needed: int = 2
+    parts: dict[str, list[Record]], root: Path, images_needed: int = 2, one: str = "image"
 ) -> tuple[list[Record], list[Record], list[Record], list[str]]:
     """(train, query, gallery, notes) from records by split name (``SPLITS``; ``""`` where there are no splits).
 
     Query and gallery are the same list where one split serves as both. Without splits half of the identities train
     and half test (seed 0); too few identities for that are all test. ``images_needed`` is that of
-    :func:`split_identities`.
+    :func:`split_identities`; ``one`` is what a record is called.
     """
     parts = {name: records for name, records in parts.items() if records}
     if set(parts) == {""}:
-        return _halves(parts[""], images_needed)
+        return _halves(parts[""], images_needed, one)
     train, notes = parts.pop("train", []), []
     used: tuple[str, ...]
     if "query" in parts and ("gallery" in parts or "test" in parts):
@@ -181,114 +182,21 @@ def resolve_splits(
         notes.append('The split "val" is the test split; validation is carved from the training identities.')
     else:
         return train, [], [], []
-    rest = [f'"{name}" ({_images(parts[name])})' for name in SPLITS if name in parts and name not in used]
+    rest = [f'"{name}" ({words.images(parts[name], one)})' for name in SPLITS if name in parts and name not in used]
     if rest:
         notes.append(f"Not used: {', '.join(rest)}; validation is carved from the training identities.")
     return train, parts[used[0]], parts[used[-1]], notes
 
 
-def describe(
-    title: str, train: Sequence[Record], query: Sequence[Record], gallery: Sequence[Record], protocol: str
-) -> str:
-    """``"Market-1501 names: 751 train identities (12,936 images), 3,368 queries, … (cross-camera)."``"""
-    words = [_count(len(identities(train)), "train identity", "train identities") + f" ({_images(train)})"]
-    if not train:
-        words = ["no training split"]
-    if query is gallery and query:
-        words.append(f"{len(query):,} test images of {_count(len(identities(query)), 'identity', 'identities')}")
-    elif query or gallery:
-        ranked = sum(record.identity >= 0 for record in gallery)
-        words.append(_count(len(query), "query", "queries"))
-        words.append(_count(ranked, "gallery image", "gallery images"))
-    else:
-        words.append("no test split")
-    seen = len(cameras([*train, *query, *gallery]))
-    words.append(_count(seen, "camera", "cameras") if seen else "cameras unknown")
-    rule = f"; {PROTOCOLS.get(protocol, protocol)}" if query else ""
-    return f"{title}: {', '.join(words)}{rule}."
-
-
-def describe_text(
-    title: str,
-    train: Sequence[Record],
-    validation: Sequence[Record],
-    query: Sequence[Record],
-    gallery: Sequence[Record],
-    protocol: str,
-) -> str:
-    """``"CUHK-PEDES: 11,003 train identities (34,054 images, 68,126 captions), …; … (cross-modality)."``"""
-    words = [_people(records, word) for records, word in ((train, "train"), (validation, "validation")) if records]
-    if not train:
-        words.insert(0, "no training split")
-    if query is gallery and query:
-        words.append(_people(query, "test"))
-    elif query:
-        captions = _count(_captions(query), "caption", "captions")
-        words.append(f"{captions} of {_count(len(identities(query)), 'identity', 'identities')} as queries")
-        words.append(_count(sum(record.identity >= 0 for record in gallery), "gallery image", "gallery images"))
-    else:
-        words.append("no test split")
-    rule = f"; {PROTOCOLS.get(protocol, protocol)}" if query else ""
-    return f"{title}: {', '.join(words)}{rule}."
-
-
-def _people(records: Sequence[Record], split: str) -> str:
-    people = _count(len(identities(records)), f"{split} identity", f"{split} identities")
-    return f"{people} ({_images(records)}, {_count(_captions(records), 'caption', 'captions')})"
-
-
-def _captions(records: Sequence[Record]) -> int:
-    return sum(len(record.captions) for record in records)
-
-
-def _halves(records: list[Record], images_needed: int) -> tuple[list[Record], list[Record], list[Record], list[str]]:
+def _halves(
+    records: list[Record], images_needed: int, one: str
+) -> tuple[list[Record], list[Record], list[Record], list[str]]:
     try:
         train, test = split_identities(records, 0.5, 0, images_needed)
     except DataError:
-        return [], records, records, ["No splits, and too few identities to divide: all images are test images."]
+        return [], records, records, [f"No splits, and too few identities to divide: all {one}s are test {one}s."]
     note = (
         "No splits: half of the identities train, half test, none does both (seed 0); "
         'name folders or rows "train" and "test" to decide.'
     )
     return train, test, test, [note]
-
-
-def _left_out(before: Sequence[Record], after: Sequence[Record], where: str) -> list[str]:
-    gone = len(before) - len(after)
-    return [f"{_count(gone, 'image', 'images')} of identity −1 or 0 left out of {where}."] if gone else []
-
-
-def _gallery_notes(gallery: Sequence[Record]) -> list[str]:
-    junk = sum(record.identity < 0 for record in gallery)
-    distractors = sum(record.identity == 0 for record in gallery)
-    notes = [
-        f"Distractors (identity 0) in the gallery: {distractors:,}.",
-        f"Junk (identity −1) in the gallery, never ranked and not counted above: {junk:,}.",
-    ]
-    return [note for note, number in zip(notes, (distractors, junk), strict=True) if number]
-
-
-def _without_caption(splits: dict[str, Sequence[Record]]) -> list[str]:
-    bare = {name: sum(not record.captions for record in records) for name, records in splits.items()}
-    told = [f"{number:,} in {name}" for name, number in bare.items() if number]
-    return [f"Images without a caption, not learned from and no queries: {', '.join(told)}."] if told else []
-
-
-def _overlap(one: Sequence[Record], other: Sequence[Record], where: str) -> list[str]:
-    both = len(identities(one) & identities(other))
-    return [f"Careful: {_count(both, 'identity is', 'identities are')} {where}."] if both else []
-
-
-def _find_themselves(query: Sequence[Record], gallery: Sequence[Record], protocol: str) -> list[str]:
-    if protocol != "all":
-        return []
-    both = len({record.images for record in query} & {record.images for record in gallery})
-    return [f"Careful: queries that are in the gallery too, and find themselves: {both:,}."] if both else []
-
-
-def _count(number: int, one: str, several: str) -> str:
-    return f"{number:,} {one if number == 1 else several}"
-
-
-def _images(records: Sequence[Record]) -> str:
-    return _count(len(records), "image", "images")

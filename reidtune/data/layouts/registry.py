@@ -38,9 +38,9 @@ def known_layouts() -> dict[str, Layout]:
 
     A registered layout that fails to load is left out with a warning; a built-in name cannot be replaced.
     """
-    from reidtune.data.layouts import captioned, folder, market1501, table
+    from reidtune.data.layouts import captioned, folder, market1501, spectral, table
 
-    built_in = (table.LAYOUT, *captioned.LAYOUTS, market1501.LAYOUT)
+    built_in = (table.LAYOUT, *captioned.LAYOUTS, spectral.LAYOUT, market1501.LAYOUT)
     layouts = {layout.name: layout for layout in built_in}
     for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
         try:

@@ -21,7 +21,6 @@ class Unread:
 
 
 UNREAD = (
-    Unread("rgbnt201", "RGBNT201", ("train_171/NI", "test/NI", "RGB/../NI", "RGB/../NIR")),
     Unread("rgbnt100", "RGBNT100", ("rgbir/bounding_box_train", "../rgbir/bounding_box_train")),
     Unread("msvr310", "MSVR310", ("query3",)),
     Unread("msmt17", "MSMT17", ("list_train.txt",)),
