@@ -151,8 +151,9 @@ class Method(ABC):
 
     def encode(self, model: Model, batch: Batch) -> dict[str, Tensor]:
         """What the objective needs of a training batch, by name: ``image`` and, of a batch with captions, ``text``
-        [B, D]; of a batch of M modalities ``image`` [B, M, D] and ``present`` [B, M] bool; what components left as outputs, and their statistics as ``statistics/…``. Tensors [B, ...] may be
-        gathered from parts of a batch by joining, statistics by adding."""
+        [B, D]; of a batch of M modalities ``image`` [B, M, D] and ``present`` [B, M] bool; what components left as
+        outputs, and their statistics as ``statistics/…``. Tensors [B, ...] may be gathered from parts of a batch by
+        joining, statistics by adding."""
         batch = batch.to(model.backbone.device)
         outputs: dict[str, Tensor] = {}
         walks = []

@@ -49,7 +49,7 @@ class SynergisticPrompts(Component):
         own = prompts[modality]  # [n, count, d]
         if layer:
             length = self.groups[0] * self.groups[1]
-            carried = tokens[:, -length:].unflatten(1, self.groups).mean(1)
+            carried = tokens[:, -length:].reshape(len(tokens), *self.groups, -1).mean(1)
             tokens = tokens[:, :-length]
             own = carried + self.transfer[str(layer)](carried) + own
         place = torch.arange(len(prompts), device=modality.device) == modality[:, None]

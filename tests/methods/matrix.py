@@ -123,6 +123,37 @@ ROWS = (
         mergeable=True,
         task="text",
     ),
+    Row(
+        "adapter",
+        {"width": 4, "placement": "sequential", "scale": 1.0},
+        tuple(f"adapter.{{l}}_{place}.{name}" for place in ("attention", "mlp") for name in _BOTTLENECK),
+    ),
+    Row("bias", tensors=tuple(f"difference.{n}" for n in _IMAGE_DIFFERENCE if n.endswith("bias")), mergeable=True),
+    Row(
+        "norm",
+        {"towers": "both"},
+        (
+            *(f"difference.{name}" for name in _IMAGE_DIFFERENCE if "ln_" in name),
+            *(f"text_difference.{name}" for name in _TEXT_DIFFERENCE if "ln_" in name),
+        ),
+        mergeable=True,
+        task="text",
+    ),
+    Row(
+        "ssf",
+        tensors=tuple(
+            f"ssf.{name}_{part}"
+            for name in (
+                "patches",
+                "ln_post",
+                *(f"{{l}}_{n}" for n in ("ln_1", "ln_2", "q", "k", "v", "out", "fc1", "fc2")),
+            )
+            for part in ("scale", "shift")
+        ),
+        mergeable=True,
+    ),
+    Row("prefix", {"rows": 3}, ("prefix.key", "prefix.value")),
+    Row("linear", {"towers": "both"}, ("map.matrix", "text_map.matrix"), mergeable=True, task="text"),
     Row("clip-reid", {"identities": 3}, tuple(f"difference.{name}" for name in _IMAGE_DIFFERENCE)),
     Row(
         "clip-reid",

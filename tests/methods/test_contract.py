@@ -237,6 +237,7 @@ def test_parameter_count_on_vit_b_16(name, vit_b_16):
         ("lora", {"targets": ["q", "k", "v", "out"]}, 589_824),
         ("vpt", {"deep": False}, 7_680),
         ("adapter", {"width": 32}, 599_424),
+        ("adapter", {"placement": "sequential"}, 2_379_264),
         ("lora", {"towers": "both"}, 294_912 + 196_608),
         ("ivlp", {"tokens": 4}, 61_440),  # and the prompts of prompt-decoupling
         ("ivlp", {"tokens": 8}, 122_880),

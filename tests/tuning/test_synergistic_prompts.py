@@ -41,7 +41,7 @@ class Reference:
 
     def __init__(self, backbone, prompts, adapter=None):
         self.weights = {
-            name.removeprefix("visual."): value.detach() for name, value in backbone.image.parameters.items()
+            name.removeprefix("visual."): backbone.image.parameters[name].detach() for name in backbone.image.names()
         }
         self.heads, self.width, self.layers = backbone.image.heads, backbone.image.width, backbone.image.layers
         self.prompts, self.adapter = prompts.state_dict(), None if adapter is None else adapter.state_dict()
