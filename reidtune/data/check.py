@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from reidtune.data.image import check_header
 from reidtune.data.record import ImageFile, Record
@@ -16,15 +17,18 @@ def check_files(records: Iterable[Record], progress: Callable[[int, int], None] 
     """Read the header of every image file once, pixels are not decoded; ``progress(done, total)`` is called now and
     then and at the end.
 
-    Raises one ``DataError`` that gives the number of files that are missing, empty, no images or too large, and names
-    the first five.
+    Raises one ``DataError`` that gives the number of files that are missing, empty, no images, too large or not of the
+    size that their crops need, and names the first five.
     """
-    paths = dict.fromkeys(image.path for record in records for image in record.images)
+    paths: dict[Path, dict[ImageFile, None]] = {}
+    for record in records:
+        for image in record.images:
+            paths.setdefault(image.path, {})[image] = None
     wrong: list[str] = []
     number = 0
-    for done, path in enumerate(paths, 1):
+    for done, images in enumerate(paths.values(), 1):
         try:
-            check_header(ImageFile(path))
+            check_header(*images)
         except DataError as error:
             number += 1
             if len(wrong) < EXAMPLES:

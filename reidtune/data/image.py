@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from reidtune.data.record import ImageFile
 from reidtune.data.scan import show
@@ -21,8 +21,8 @@ def read_image(file: ImageFile) -> Image.Image:
     Transparent pixels are laid on white. 16-bit grey keeps its upper 8 bits; floating-point grey is taken as 0–1, or
     as 0–255 where it exceeds 1. Of an animation the first frame is read.
 
-    Raises ``DataError`` naming the file: missing, empty, no image, cut short, over ``MAX_PIXELS``, or smaller than
-    its crop.
+    Raises ``DataError`` naming the file: missing, empty, no image, cut short, over ``MAX_PIXELS``, not of the size it
+    must have, or smaller than its crop.
     """
     path = file.path
     try:
@@ -34,25 +34,55 @@ def read_image(file: ImageFile) -> Image.Image:
         raise
     except Exception as error:  # decoders raise almost anything on damaged bytes
         raise DataError(f'"{show(path)}" {_reason(path, error)}.', HINT) from error
-    if file.crop is None:
-        return rgb
-    left, top, right, bottom = file.crop
-    if not (0 <= left < right <= rgb.width and 0 <= top < bottom <= rgb.height):
-        raise DataError(
-            f'The crop {file.crop} is not within "{show(path)}" of {rgb.width} × {rgb.height} pixels.', HINT
-        )
-    return rgb.crop(file.crop)
+    _refuse_size(file, rgb.size)
+    return rgb if file.crop is None else rgb.crop(file.crop)
 
 
-def check_header(file: ImageFile) -> None:
-    """Raise ``DataError`` where the header alone tells that ``file`` cannot be read; pixels are not decoded."""
+def check_header(file: ImageFile, *others: ImageFile) -> None:
+    """Raise ``DataError`` where the header alone tells that ``file`` cannot be read; pixels are not decoded.
+
+    ``others`` are further images of the same file: it is opened once.
+    """
+    size = image_size(file.path, upright=any(one.crop or one.size for one in (file, *others)))
+    for one in (file, *others):
+        _refuse_size(one, size)
+
+
+def image_size(path: Path, upright: bool = True) -> tuple[int, int]:
+    """Width and height from the header, as :func:`read_image` gives the image, or, quicker, as it is stored. Raises
+    ``DataError`` where the header tells that the file cannot be read."""
     try:
-        with Image.open(file.path) as image:
-            _refuse_bomb(file.path, image)
+        with Image.open(path) as image:
+            _refuse_bomb(path, image)
+            width, height = image.size
+            return (height, width) if upright and _lies_on_its_side(image) else (width, height)
     except (DataError, MemoryError):
         raise
     except Exception as error:
-        raise DataError(f'"{show(file.path)}" {_reason(file.path, error)}.', HINT) from error
+        raise DataError(f'"{show(path)}" {_reason(path, error)}.', HINT) from error
+
+
+def _lies_on_its_side(image: Image.Image) -> bool:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    except Exception:  # as in _upright
+        return False
+
+
+def _refuse_size(file: ImageFile, size: tuple[int, int]) -> None:
+    width, height = size
+    if file.size is not None and size != file.size:
+        raise DataError(
+            f'"{show(file.path)}" has {width:,} × {height:,} pixels instead of {file.size[0]:,} × {file.size[1]:,}, in '
+            "which the images of a sample lie side by side.",
+            HINT,
+        )
+    if file.crop is not None:
+        left, top, right, bottom = file.crop
+        if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+            raise DataError(
+                f'The crop {file.crop} is not within "{show(file.path)}" of {width} × {height} pixels.', HINT
+            )
 
 
 def _refuse_bomb(path: Path, image: Image.Image) -> None:

@@ -20,7 +20,7 @@ def modality_name(folder: str) -> str:
     """The name of the modality that a folder or column is called after: ``TI`` is ``tir``; an unknown one keeps its
     own name, in lower case."""
     name = folder.strip().lower()
-    return _BY_ALIAS.get(name, name)
+    return _BY_ALIAS.get(name.replace(" ", "-"), name)
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -11,10 +11,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """An image on disk; ``crop`` is ``(left, top, right, bottom)`` in pixels where a file holds several images."""
+    """An image on disk; ``crop`` is ``(left, top, right, bottom)`` in pixels where a file holds several images, and
+    ``size`` the width and height that the whole file must have for the crop to be right."""
 
     path: Path
     crop: tuple[int, int, int, int] | None = None
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 IMAGE_SUFFIXES = frozenset(
@@ -59,6 +60,12 @@ def subfolders(folder: Path) -> list[Path]:
     """The folders directly inside ``folder``, by name, hidden ones left out; linked folders count."""
     with os.scandir(folder) as entries:
         return [folder / n for n in sorted(e.name for e in entries if not is_hidden(e.name) and e.is_dir())]
+
+
+def some_subfolders(folder: Path, looked_at: int = 100) -> list[Path]:
+    """As :func:`subfolders`, of the first entries only: quick also where ``folder`` holds a million files."""
+    with os.scandir(folder) as entries:
+        return [folder / e.name for e in islice(entries, looked_at) if not is_hidden(e.name) and e.is_dir()]
 
 
 def images_in(folder: Path, skipped: Skipped | None = None) -> list[Path]:

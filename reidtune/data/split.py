@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from reidtune.data.record import Record, cameras, identities
+from reidtune.data.record import Record, identities
 from reidtune.errors import DataError, SettingsError
 from reidtune.seeds import derive_seed
 
 
 def split_identities(
-    records: Sequence[Record], fraction: float, seed: int, images_needed: int = 2
+    records: Sequence[Record],
+    fraction: float,
+    seed: int,
+    images_needed: int = 2,
+    protocol: str = "cross-camera",
 ) -> tuple[list[Record], list[Record]]:
     """Divide ``records`` into (rest, validation) with no identity on both sides, each in the given order.
 
     ``fraction`` of the identities (rounded, at least 2, at least 2 left over) go to validation. Only identities that
-    can be scored are chosen: ``images_needed`` images, and two cameras where the records know several cameras. With
-    ``images_needed`` 1 cameras do not matter: a caption finds the very image it describes. The choice is a function of
-    the identity numbers and ``seed`` alone: a larger fraction adds identities to those of a smaller one. ``fraction`` 0
-    puts everything into the rest.
+    can be scored are chosen: ``images_needed`` images, and two cameras where the records know several cameras; under
+    the ``protocol`` cross-scene two scenes instead. With ``images_needed`` 1 neither matters: a caption finds the very
+    image it describes. The choice is a function of the identity numbers and ``seed`` alone: a larger fraction adds
+    identities to those of a smaller one. ``fraction`` 0 puts everything into the rest.
 
     Raises ``SettingsError`` for a fraction outside [0, 1), ``DataError`` where two identities on each side are
     impossible.
@@ -31,10 +35,11 @@ def split_identities(
     if fraction == 0:
         return list(records), []
     everyone = identities(records)
-    scorable = _scorable(records, images_needed)
+    place = "scene" if protocol == "cross-scene" else "camera"
+    scorable = _scorable(records, images_needed, place)
     wanted = min(max(2, round(fraction * len(everyone))), len(scorable), len(everyone) - 2)
     if wanted < 2:
-        rule = "two images each, from two cameras where cameras are known" if images_needed > 1 else "an image each"
+        rule = f"two images each, from two {place}s where {place}s are known" if images_needed > 1 else "an image each"
         raise DataError(
             f"No validation split can be carved from {len(everyone)} identities, of which {len(scorable)} can be "
             f"scored ({rule}): 2 are needed on each side.",
@@ -50,16 +55,16 @@ def label_map(records: Iterable[Record]) -> dict[int, int]:
     return {identity: label for label, identity in enumerate(sorted(identities(records)))}
 
 
-def _scorable(records: Sequence[Record], images_needed: int) -> list[int]:
-    several_cameras = images_needed > 1 and len(cameras(records)) > 1
+def _scorable(records: Sequence[Record], images_needed: int, place: str) -> list[int]:
+    several = images_needed > 1 and len({getattr(record, place) for record in records} - {None}) > 1
     images: dict[int, int] = {}
     seen_by: dict[int, set[int | None]] = {}
     for record in records:
         if record.identity > 0:
             images[record.identity] = images.get(record.identity, 0) + 1
-            seen_by.setdefault(record.identity, set()).add(record.camera)
+            seen_by.setdefault(record.identity, set()).add(getattr(record, place))
     return [
         identity
         for identity, count in images.items()
-        if count >= images_needed and (not several_cameras or len(seen_by[identity] - {None}) > 1)
+        if count >= images_needed and (not several or len(seen_by[identity] - {None}) > 1)
     ]

@@ -22,7 +22,10 @@ class Prefix(Method):
     tasks = ("image", "text", "multimodal")
     neutral_start = False  # the rows are attended to from the first step
     parameters_vit_b16 = 184_320
-    silent = "The paper tunes language models, through a perceptron that is dropped after training; here rows learn directly."
+    silent = (
+        "The paper tunes language models, through a perceptron that is dropped after training; here the rows learn "
+        "directly."
+    )
     Settings = PrefixSettings
     settings: PrefixSettings
 

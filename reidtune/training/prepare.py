@@ -64,7 +64,9 @@ def prepare(
     carved = not (dataset.validation and config.data.validation_fraction > 0)
     if carved:
         fraction, needed = config.data.validation_fraction, 1 if texts else 2
-        rest, validation = split_identities(usable, fraction, config.seed, images_needed=needed)
+        rest, validation = split_identities(
+            usable, fraction, config.seed, images_needed=needed, protocol=dataset.protocol
+        )
     else:
         rest, validation = usable, list(dataset.validation)
     if texts:

@@ -50,7 +50,8 @@ def test_data_that_is_missing_empty_or_unrecognisable(capsys, tmp_path):
 
 
 def test_data_of_layouts_that_are_not_read_yet(capsys, tmp_path):
-    refused(capsys, 4, "RGBNT201", "not read yet", arguments=["train", "demo:multimodal"])
+    (tmp_path / "list_train.txt").touch()
+    refused(capsys, 4, "MSMT17", "not read yet", arguments=["train", tmp_path])
 
 
 def test_an_unknown_layout_or_protocol_gets_a_suggestion(capsys, world):

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from reidtune.data import ImageFile, Record, check_files
+from reidtune.data import image as image_module
 from reidtune.errors import DataError
+
+open_image = image_module.Image.open
 
 
 def test_good_files_pass_and_progress_ends_at_the_total(photos):
@@ -33,3 +36,18 @@ def test_every_modality_is_looked_at(photos):
     good = photos(1)[0].images[0]
     with pytest.raises(DataError, match=r"1 image file of 2 .*\n.*gone\.png"):
         check_files([Record((good, ImageFile(Path("gone.png"))), 1, modalities=("rgb", "thermal"))])
+
+
+def test_a_file_of_several_images_is_opened_once_and_each_crop_is_looked_at(photos, monkeypatch):
+    path = photos(1)[0].path  # 20 × 40 pixels
+    left, right = ImageFile(path, (0, 0, 10, 40), (20, 40)), ImageFile(path, (10, 0, 20, 40), (20, 40))
+    strip = Record((left, right), 1, modalities=("rgb", "nir"))
+    opened = []
+    monkeypatch.setattr(image_module.Image, "open", lambda path: opened.append(path) or open_image(path))
+    calls = []
+    check_files([strip, strip], progress=lambda *done: calls.append(done))
+    assert (calls, opened) == ([(1, 1)], [path])
+    with pytest.raises(DataError, match=r"The crop \(10, 0, 30, 40\) is not within .*0\.png. of 20 × 40 pixels"):
+        check_files([Record((ImageFile(path, (0, 0, 10, 40)), ImageFile(path, (10, 0, 30, 40))), 1)])
+    with pytest.raises(DataError, match=r"0\.png. has 20 × 40 pixels instead of 30 × 40"):
+        check_files([Record((left, ImageFile(path, (10, 0, 20, 40), (30, 40))), 1)])

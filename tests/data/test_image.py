@@ -6,7 +6,7 @@ from PIL import Image
 
 from reidtune.data import ImageFile, read_image
 from reidtune.data import image as image_module
-from reidtune.data.image import check_header, to_rgb
+from reidtune.data.image import check_header, image_size, to_rgb
 from reidtune.errors import DataError
 
 
@@ -132,3 +132,18 @@ def test_pillows_own_bomb_limit_reads_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
     with pytest.raises(DataError, match=r"x\.png.*more than"):
         read_image(file)
+
+
+def test_a_size_that_must_be_is_that_of_the_image_the_right_way_up(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = save(tmp_path, Image.new("RGB", (10, 20)), exif=exif)
+    assert (image_size(turned.path), image_size(turned.path, upright=False)) == ((20, 10), (10, 20))
+    right, wrong = ImageFile(turned.path, (10, 0, 20, 10), (20, 10)), ImageFile(turned.path, None, (10, 20))
+    check_header(right)
+    assert read_image(right).size == (10, 10)
+    for look in (check_header, read_image):
+        with pytest.raises(DataError, match=r"x\.png. has 20 × 10 pixels instead of 10 × 20"):
+            look(wrong)
+    with pytest.raises(DataError, match=r"nowhere\.png. does not exist"):
+        image_size(tmp_path / "nowhere.png")

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 from reidtune.backbone.preprocess import Preprocess
 from reidtune.data import EvalTransform, Record, TrainTransform, eval_loader, label_map, read_image, train_loader
 from reidtune.data import loader as loader_module
+from reidtune.data.batch import make_batch
 from reidtune.errors import DataError, ReidtuneError, SettingsError
 
 PREPROCESS = Preprocess(16, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -94,15 +96,67 @@ def test_torchs_generator_is_left_alone(photos, train, workers):
     assert torch.equal(torch.rand(4), expected)
 
 
-def test_modalities_are_stacked_and_augmented_separately(photos, train, plain):
+SPECTRA = ("rgb", "nir", "tir")
+
+
+@pytest.fixture
+def triplets(photos):
+    """Two samples of three modalities, of which the first two are one file."""
     files = [record.images[0] for record in photos(6)]
-    records = [Record((files[i], files[i], files[i + 1]), i + 1, modalities=("rgb", "nir", "tir")) for i in range(2)]
-    images, _, _ = load(records, train, [[0, 1]])[0]
+    return [Record((files[i], files[i], files[i + 1]), i + 1, modalities=SPECTRA) for i in range(2)]
+
+
+def without(record, *names):
+    kept = [(name, file) for name, file in zip(record.modalities, record.images, strict=True) if name not in names]
+    return replace(record, modalities=tuple(name for name, _ in kept), images=tuple(file for _, file in kept))
+
+
+def test_modalities_are_stacked_and_augmented_separately(triplets, train, plain):
+    images, _, _ = load(triplets, train, [[0, 1]], modalities=SPECTRA)[0]
     assert images.shape == (2, 3, 3, 16, 8)
     assert not torch.equal(images[0, 0], images[0, 1])  # one file, two draws
-    (evaluated,) = eval_loader(records, plain, 8)
+    (evaluated,) = eval_loader(triplets, plain, 8, modalities=SPECTRA)
     assert torch.equal(evaluated[0, 0], evaluated[0, 1])
-    assert torch.equal(evaluated[1, 2], plain(read_image(files[2])))
+    assert torch.equal(evaluated[1, 2], plain(read_image(triplets[1].images[2])))
+
+
+def test_without_modalities_the_first_image_is_read(triplets, train, plain):
+    single = [Record(record.images[:1], record.identity) for record in triplets]
+    assert same(load(triplets, train, [[0, 1]]), load(single, train, [[0, 1]]))
+
+
+def test_modalities_come_in_the_order_asked_for(triplets, plain):
+    (usual,) = eval_loader(triplets, plain, 8, modalities=SPECTRA)
+    (other,) = eval_loader(triplets, plain, 8, modalities=("tir", "rgb"))
+    assert torch.equal(other, usual[:, [2, 0]])
+
+
+def test_a_missing_modality_is_zeros_and_changes_nothing_of_the_others(triplets, train):
+    full, _, _ = load(triplets, train, [[0, 1]], modalities=SPECTRA)[0]
+    lacking = [without(triplets[0], "rgb"), without(triplets[1], "nir", "tir")]
+    images, _, _ = load(lacking, train, [[0, 1]], modalities=SPECTRA)[0]
+    assert not images[0, 0].any()
+    assert not images[1, 1:].any()
+    assert torch.equal(images[0, 1:], full[0, 1:])
+    assert torch.equal(images[1, 0], full[1, 0])
+    present = make_batch(images, lacking, modalities=SPECTRA).present
+    assert present.tolist() == [[False, True, True], [True, False, False]]
+    assert make_batch(full, triplets, modalities=SPECTRA).present is None
+
+
+def test_a_modality_that_is_not_asked_for_is_not_read(triplets, plain, monkeypatch):
+    read = []
+    monkeypatch.setattr(loader_module, "read_image", lambda file: read.append(file) or read_image(file))
+    (images,) = eval_loader(triplets, plain, 8, modalities=("tir",))
+    assert images.shape == (2, 1, 3, 16, 8)
+    assert read == [record.images[2] for record in triplets]
+
+
+def test_the_number_of_workers_changes_nothing_of_modalities(triplets, train):
+    records, batches = [triplets[0], without(triplets[1], "rgb")], [[0, 1], [1, 0], [0, 0]]
+    alone = load(records, train, batches, modalities=SPECTRA)
+    assert same(alone, load(records, train, batches, workers=2, modalities=SPECTRA))
+    assert same(alone[1:], load(records, train, batches, start=1, modalities=SPECTRA))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

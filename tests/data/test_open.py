@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import reidtune.demo
-from reidtune.data import Dataset, open_dataset, require_split
+from reidtune.data import Dataset, ImageFile, Record, open_dataset, require_split
 from reidtune.errors import DataError, SettingsError
 
 from .conftest import record
@@ -74,6 +74,24 @@ def test_the_hash_of_image_data_is_what_it_was_before_there_was_validation():
     more = replace(dataset, validation=records["train"]).manifest()
     assert more["hash"] != dataset.manifest()["hash"]
     assert more["val"] == {"images": 1, "identities": 1, "cameras": 1}
+
+
+def multimodal(*modalities, **changes):
+    kept = [(m, ImageFile(Path(f"{m}/1.png"))) for m in ("rgb", "nir", "tir") if m in modalities]
+    images, names = tuple(file for _, file in kept), tuple(m for m, _ in kept)
+    records = [Record(images, 1, 2, modalities=tuple(changes.get(m, m) for m in names)), Record(images[:1], 2, 1)]
+    facts = (Path(), "x", "multimodal", "all", records, records, records, "X.")
+    return Dataset(*facts, modalities=tuple(changes.get(m, m) for m in modalities))
+
+
+def test_the_hash_of_multimodal_data_knows_its_modalities():
+    manifest = multimodal("rgb", "nir", "tir").manifest()
+    assert manifest["modalities"] == ["rgb", "nir", "tir"]
+    assert manifest["train"] == {"images": 2, "identities": 2, "cameras": 2}
+    others = [multimodal("rgb", "nir"), multimodal("rgb", "nir", "tir", tir="depth")]
+    single = replace(multimodal("rgb", "nir", "tir"), modalities=())
+    assert len({data.manifest()["hash"] for data in (multimodal("rgb", "nir", "tir"), *others, single)}) == 4
+    assert "modalities" not in single.manifest()
 
 
 def test_a_split_that_is_needed_and_missing_is_told(put):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from reidtune.data import label_map, split_identities
@@ -78,3 +80,24 @@ def test_one_image_is_enough_where_a_caption_finds_its_own():
     assert split_identities(two, 0.3, 4, images_needed=1) == split_identities(two, 0.3, 4)
     with pytest.raises(DataError, match="an image each"):
         split_identities(records[:3], 0.5, 0, images_needed=1)
+
+
+def test_under_cross_scene_two_scenes_are_needed_and_cameras_do_not_matter():
+    def shot(identity, camera, scene):
+        return replace(record(identity, camera, f"{identity}_{camera}_{scene}"), scene=scene)
+
+    two_scenes = [shot(i, 1, scene) for i in range(1, 6) for scene in (1, 2)]
+    one_scene = [shot(i, camera, 1) for i in range(11, 21) for camera in (1, 2)]
+    records = [*two_scenes, *one_scene]
+    _, validation = split_identities(records, 0.9, 0, protocol="cross-scene")
+    assert {r.identity for r in validation} == set(range(1, 6))
+    assert held_out(records, 0.9) == set(range(11, 21))
+    with pytest.raises(DataError, match="0 can be scored .two images each, from two scenes where scenes are known"):
+        split_identities([*one_scene, shot(30, 1, 2)], 0.5, 0, protocol="cross-scene")
+
+
+def test_scenes_that_are_not_known_do_not_matter():
+    records = people(20)
+    for protocol in ("cross-camera", "leave-one-out", "all"):
+        assert split_identities(records, 0.25, 0, protocol=protocol) == split_identities(records, 0.25, 0)
+    assert len(split_identities(people(10, cameras=(1,)), 0.3, 0, protocol="cross-scene")[1]) == 6

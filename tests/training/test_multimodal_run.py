@@ -55,8 +55,15 @@ def flags(method, **more):
 
 @pytest.mark.parametrize(
     "method",
-    [("lora", {}), ("lora", {"settings.per_modality": True}), ("adapter", {"settings.per_modality": True})]
-    + [("full", {}), ("dmpt", {}), ("mambapro", {}), ("adapter", {"loss.heads": "each"})],
+    [
+        ("lora", {}),
+        ("lora", {"settings.per_modality": True}),
+        ("adapter", {"settings.per_modality": True}),
+        ("full", {}),
+        ("dmpt", {}),
+        ("mambapro", {}),
+        ("adapter", {"loss.heads": "each"}),
+    ],
     ids=lambda method: method[0] + "".join(f"-{key}" for key in method[1]),
 )
 def test_every_multimodal_method_trains_saves_and_loads(method, spectral_world, tmp_path):

@@ -102,7 +102,9 @@ def without_caption(splits: dict[str, Sequence[Record]]) -> list[str]:
 
 def without_modality(records: Sequence[Record], modalities: Sequence[str]) -> list[str]:
     """How many of ``records`` (each counted once) lack one of ``modalities`` or more, and which."""
-    lacking = [set(modalities) - set(record.modalities) for record in {id(record): record for record in records}.values()]
+    lacking = [
+        set(modalities) - set(record.modalities) for record in {id(record): record for record in records}.values()
+    ]
     number = sum(map(bool, lacking))
     missing = {name: sum(name in names for names in lacking) for name in modalities}
     told = ", ".join(f"{name} {count:,}" for name, count in missing.items() if count)

@@ -38,9 +38,10 @@ def known_layouts() -> dict[str, Layout]:
 
     A registered layout that fails to load is left out with a warning; a built-in name cannot be replaced.
     """
-    from reidtune.data.layouts import captioned, folder, market1501, spectral, table
+    from reidtune.data.layouts import captioned, folder, market1501, spectral, strips, table, vehicles
 
-    built_in = (table.LAYOUT, *captioned.LAYOUTS, spectral.LAYOUT, market1501.LAYOUT)
+    multimodal = (strips.LAYOUT, spectral.LAYOUT, *vehicles.LAYOUTS)
+    built_in = (table.LAYOUT, *captioned.LAYOUTS, *multimodal, market1501.LAYOUT)
     layouts = {layout.name: layout for layout in built_in}
     for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
         try:

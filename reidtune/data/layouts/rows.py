@@ -12,6 +12,7 @@ from reidtune.data.scan import show
 from reidtune.errors import DataError
 
 Rows = list[tuple[int, dict[str, list[str]]]]
+COLUMNS = ("path", "identity", "camera", "scene", "split", "caption", "modality", "sample")
 HINT = "Correct the row, or leave it out."
 
 
@@ -86,7 +87,7 @@ def _texts(path: Path, line: int, name: str, value: Any) -> list[str]:
         return [str(int(value))]  # data frames write whole numbers as 3.0 once a cell of the column is empty
     if isinstance(value, str | int) and not isinstance(value, bool):
         return [str(value)]
-    if name.strip().lower() not in ("path", "identity", "camera", "scene", "split", "caption", "modality"):
+    if name.strip().lower() not in COLUMNS and not name.strip().lower().startswith("path_"):
         return []
     raise DataError(
         f'"{show(path)}", line {line}: {show(name)} is {json.dumps(value)[:60]}, neither text nor a whole number.', HINT

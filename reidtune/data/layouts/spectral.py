@@ -15,12 +15,16 @@ from reidtune.data.layouts.assemble import assemble, resolve_splits
 from reidtune.data.layouts.registry import Layout
 from reidtune.data.modality import in_order
 from reidtune.data.record import Dataset, ImageFile, Record
-from reidtune.data.samples import align, files_by_modality, modality_folders
+from reidtune.data.samples import align, files_by_modality, holds_modalities, modality_folders
 from reidtune.data.scan import Skipped, show, subfolders
 from reidtune.errors import DataError
 
 NAME = re.compile(r"(-1|\d+)_c(?:am)?(\d+)")
-TITLES = (("RGBNT201", re.compile(r"\d{6}_cam\d_")), ("Market1501-MM", re.compile(r"(-1|\d{4})_c\ds\d_")))
+TITLES = (
+    ("RGBNT201 names", re.compile(r"\d{6}_cam\d_")),
+    ("Market1501-MM names", re.compile(r"(-1|\d{4})_c\ds\d_")),
+    ("Modality folders", re.compile("")),
+)
 FOLDERS = {  # of several folders for one split the first counts
     "train": ("train_171", "train", "bounding_box_train"),
     "val": ("val",),
@@ -32,9 +36,7 @@ FOLDERS = {  # of several folders for one split the first counts
 
 def recognise(path: Path) -> bool:
     """Folders of splits that hold folders of two known modalities, or those of the modalities themselves."""
-    return path.is_dir() and any(
-        len(modality_folders(folder)) > 1 for folder in [path, *_split_folders(path).values()] if folder.is_dir()
-    )
+    return path.is_dir() and any(map(holds_modalities, [path, *_split_folders(path).values()]))
 
 
 def read(path: Path, protocol: str | None = None) -> Dataset:
@@ -65,12 +67,12 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
     if unused:
         notes.append(f"Folders that are not read: {', '.join(show(name) for name in unused)}.")
     first = next(record for records in found.values() for record in records).path.name
-    title = next((name for name, pattern in TITLES if pattern.match(first)), "Folders of modalities, Market-1501")
+    title = next(name for name, pattern in TITLES if pattern.match(first))
     train, query, gallery, split_notes = resolve_splits(found, path, one="sample")
     return assemble(
         path,
         LAYOUT.name,
-        f"{title} names",
+        title,
         train,
         query,
         gallery,
@@ -99,9 +101,8 @@ def sample_record(files: Mapping[str, Path], identity: int, camera: int | None, 
 
 
 def _split_folders(path: Path) -> dict[str, Path]:
-    there = {folder.name: folder for folder in subfolders(path)}
-    found = {split: next((there[name] for name in names if name in there), None) for split, names in FOLDERS.items()}
-    return {split: folder for split, folder in found.items() if folder is not None}
+    found = {split: [path / name for name in names if (path / name).is_dir()] for split, names in FOLDERS.items()}
+    return {split: folders[0] for split, folders in found.items() if folders}
 
 
 def _records(folder: Path, skipped: Skipped, unmatched: list[str]) -> list[Record]:
@@ -120,5 +121,5 @@ LAYOUT = Layout(
     summary="one folder a modality in each split, names with identity and camera: RGBNT201, Market1501-MM",
     recognise=recognise,
     read=read,
-    aliases=("market1501-mm", "market1501mm", "market-mm"),
+    aliases=("market1501-mm", "market1501mm"),
 )

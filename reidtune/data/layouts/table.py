@@ -3,38 +3,35 @@
 One row is one image; rows that repeat an image with another caption add the caption to it. Where all images that train
 or are looked for have a caption, the task is text. Paths are relative to the table. ``split`` is train, val, test,
 query or gallery. Identity ``-1`` is junk: in the gallery, never ranked.
+
+Samples of several modalities are one row each with one column a modality instead of path (``path_rgb``, ``path_nir``,
+``path_depth`` …; an empty cell is a missing image), or one row an image with the column ``modality``. In the latter
+case a column ``sample`` says which images belong together; without it they are those of the same identity, camera,
+scene, split and file name, where folders, suffixes and the modality's own word at the end of the name (``7_nir.png``)
+do not count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from reidtune.data.layouts.assemble import SPLITS, assemble, number_names, resolve_splits
+from reidtune.data.layouts.assemble import assemble, number_names, resolve_splits
 from reidtune.data.layouts.registry import Layout
-from reidtune.data.layouts.rows import read_rows
+from reidtune.data.layouts.rows import COLUMNS, read_rows
+from reidtune.data.layouts.table_rows import (
+    Row,
+    bad_row,
+    joined_rows,
+    merged_rows,
+    modalities_of,
+    path_columns,
+)
 from reidtune.data.record import Dataset, ImageFile, Record
 from reidtune.data.scan import show
-from reidtune.errors import DataError, did_you_mean
+from reidtune.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
-COLUMNS = ("path", "identity", "camera", "scene", "split", "caption", "modality")
-REQUIRED = ("path", "identity")
-
-
-@dataclass(slots=True)
-class Row:
-    """One image of the table, as text; ``line`` is where it stands, for messages."""
-
-    line: int
-    path: str
-    identity: str
-    camera: str
-    scene: str
-    split: str
-    modality: str
-    captions: list[str]
 
 
 def recognise(path: Path) -> bool:
@@ -46,36 +43,44 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
     if path.is_dir():
         raise DataError(f'"{show(path)}" is a folder, not a table.', "Give the .csv, .tsv or .jsonl file itself.")
     columns, lines = read_rows(path)
-    missing = [name for name in REQUIRED if name not in columns]
+    paths = path_columns(path, columns)
+    missing = [name for name, there in (("path", bool(paths)), ("identity", "identity" in columns)) if not there]
     if missing:
         raise DataError(
             f'"{show(path)}" has no column {" and no column ".join(missing)}; its columns are: '
             f"{', '.join(show(name) for name in columns) or 'none'}.",
-            "A table needs path and identity; camera, scene, split, caption and modality are optional.",
+            "A table needs path (or path_rgb, path_nir … for several modalities) and identity; camera, scene, split, "
+            "caption, modality and sample are optional.",
         )
-    rows = _merge(path, [_row(path, line, cells) for line, cells in lines])
+    rows = merged_rows(path, lines, paths)
     if not rows:
         raise DataError(f'The table "{show(path)}" has no rows.', "Write one row an image: path,identity.")
-    modality = _one_modality(path, rows)
+    modalities, joining = modalities_of(rows), list[str]()
+    if "path" in paths and len(modalities) > 1:
+        rows = joined_rows(path, rows)
+        joining = _joining(rows)
+    several = len(modalities) > 1
     numbers = number_names(row.identity for row in rows)
     cameras = _numbered(path, rows, "camera", lambda row: row.camera)
     scenes = _numbered(path, rows, "scene", lambda row: row.scene)
     parts: dict[str, list[Record]] = {}
     for row in rows:
+        there = [name for name in modalities if name in row.files]
         record = Record(
-            (ImageFile(path.parent / row.path),),
+            tuple(ImageFile(path.parent / row.files[name]) for name in there),
             numbers[row.identity],
             camera=cameras.get(row.camera),
             scene=scenes.get(row.scene),
-            modalities=(modality,),
+            modalities=tuple(name or "rgb" for name in there),
             captions=tuple(row.captions),
         )
         parts.setdefault(row.split, []).append(record)
-    task, captions = _task(rows, protocol)
+    task, captions = _task(rows, protocol, several)
     validation = parts.pop("val", []) if task == "text" and ("test" in parts or "query" in parts) else []
-    train, query, gallery, notes = resolve_splits(parts, path, images_needed=1 if task == "text" else 2)
-    notes += captions
-    unknown = [show(name) for name in columns if name not in COLUMNS]
+    needed, one = (1 if task == "text" else 2), ("sample" if several else "image")
+    train, query, gallery, notes = resolve_splits(parts, path, images_needed=needed, one=one)
+    notes += [*captions, *joining]
+    unknown = [show(name) for name in columns if name not in paths and (name not in COLUMNS or _unused(name, paths))]
     if unknown:
         notes.append(f"Columns that are not read: {', '.join(unknown)}.")
     return assemble(
@@ -90,14 +95,18 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
         names={numbers[row.identity]: row.identity for row in rows if row.identity != "-1"},
         task=task,
         validation=validation,
+        modalities=modalities if several else (),
     )
 
 
-def _task(rows: Sequence[Row], protocol: str | None) -> tuple[str, list[str]]:
-    """``text`` where every image that trains or is looked for has a caption, or some have and the protocol asks for it;
-    else ``image``, with a note where captions are not used. Images of the split gallery need none: they are only found.
+def _task(rows: Sequence[Row], protocol: str | None, several: bool) -> tuple[str, list[str]]:
+    """``multimodal`` of several modalities; ``text`` where every image that trains or is looked for has a caption, or
+    some have and the protocol asks for it; else ``image``; with a note where captions are not used. Images of the split
+    gallery need none: they are only found.
     """
     captioned = [bool(row.captions) for row in rows if row.identity != "-1" and row.split != "gallery"]
+    if several:
+        return "multimodal", ["Captions are not used: the images are of several modalities."] if any(captioned) else []
     if not any(captioned):
         return "image", []
     if all(captioned) or protocol == "cross-modality":
@@ -109,55 +118,17 @@ def _task(rows: Sequence[Row], protocol: str | None) -> tuple[str, list[str]]:
     return "image", [note]
 
 
-def _row(path: Path, line: int, cells: dict[str, list[str]]) -> Row:
-    """``cells`` as a row; only caption may hold several texts."""
-    for name in COLUMNS:
-        if name != "caption" and len(cells.get(name, [])) > 1:
-            raise bad_row(path, line, f"{name} holds {len(cells[name])} values")
-    text = {name: (cells.get(name) or [""])[0].strip() for name in COLUMNS}
-    for name in REQUIRED:
-        if not text[name]:
-            raise bad_row(path, line, f"{name} is empty")
-    split = text["split"].lower()
-    if split and split not in SPLITS:
-        raise bad_row(
-            path, line, f'split is "{show(split)}", not one of {", ".join(SPLITS)}.{did_you_mean(split, SPLITS)}'
-        )
-    captions = [caption.strip() for caption in cells.get("caption", []) if caption.strip()]
-    return Row(line, text["path"], text["identity"], text["camera"], text["scene"], split, text["modality"], captions)
+def _joining(rows: Sequence[Row]) -> list[str]:
+    """How images of a column ``modality`` became samples."""
+    if rows[0].sample:
+        return []
+    if all(len(row.files) == 1 for row in rows):
+        return ["Careful: no two images belong to one sample by their names; a column sample can say which ones do."]
+    return ["Images of the same identity, camera, scene and file name are one sample; there is no column sample."]
 
 
-def _merge(path: Path, rows: Sequence[Row]) -> list[Row]:
-    """One row an image and split. Raises where an image is repeated without a new caption, or contradicts itself."""
-    merged: dict[tuple[str, str], Row] = {}
-    owners: dict[str, Row] = {}
-    with_split = next((row for row in rows if row.split), None)
-    for row in rows:
-        if with_split is not None and not row.split:
-            raise bad_row(path, row.line, f"split is empty, but line {with_split.line} has one")
-        owner = owners.setdefault(row.path, row)
-        for name in ("identity", "camera", "scene"):
-            if getattr(owner, name) != getattr(row, name):
-                values = f'"{show(getattr(row, name))}", but "{show(getattr(owner, name))}" in line {owner.line}'
-                raise bad_row(path, row.line, f'{name} of "{show(row.path)}" is {values}')
-        first = merged.setdefault((row.path, row.split), row)
-        if first is not row:
-            if not row.captions or (row.modality != first.modality):
-                raise bad_row(path, row.line, f'"{show(row.path)}" is already in line {first.line}')
-            first.captions.extend(row.captions)
-    return list(merged.values())
-
-
-def _one_modality(path: Path, rows: Sequence[Row]) -> str:
-    first = rows[0]
-    for row in rows:
-        if row.modality.lower() != first.modality.lower():
-            raise DataError(
-                f'"{show(path)}" mixes modalities: "{show(first.modality)}" in line {first.line}, '
-                f'"{show(row.modality)}" in line {row.line}; tables of several modalities are not read yet.',
-                "Write one table a modality.",
-            )
-    return first.modality.lower() or "rgb"
+def _unused(name: str, paths: dict[str, str]) -> bool:
+    return name in ("modality", "sample") and "path" not in paths
 
 
 def _numbered(path: Path, rows: Sequence[Row], column: str, get: Callable[[Row], str]) -> dict[str, int]:
@@ -178,13 +149,9 @@ def _numbered(path: Path, rows: Sequence[Row], column: str, get: Callable[[Row],
     return {name: number for number, name in enumerate(names)}
 
 
-def bad_row(path: Path, line: int, what: str) -> DataError:
-    return DataError(f'"{show(path)}", line {line}: {what.rstrip(".")}.', "Correct the row, or leave it out.")
-
-
 LAYOUT = Layout(
     name="table",
-    summary="CSV or JSONL with the columns path, identity[, camera, scene, split, caption, modality]",
+    summary="CSV or JSONL: path (or path_rgb, path_nir …), identity[, camera, scene, split, caption, modality, sample]",
     recognise=recognise,
     read=read,
     aliases=("csv", "jsonl"),

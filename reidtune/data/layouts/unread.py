@@ -21,8 +21,6 @@ class Unread:
 
 
 UNREAD = (
-    Unread("rgbnt100", "RGBNT100", ("rgbir/bounding_box_train", "../rgbir/bounding_box_train")),
-    Unread("msvr310", "MSVR310", ("query3",)),
     Unread("msmt17", "MSMT17", ("list_train.txt",)),
     Unread("vehicleid", "VehicleID", ("train_test_split/train_list.txt",)),
 )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from reidtune.data import ImageFile, Record
 from reidtune.data.layouts import assemble, number_names
 from reidtune.errors import DataError, SettingsError
 
@@ -101,3 +102,45 @@ def test_identities_on_two_sides_are_told():
     ):
         assert f"Careful: 1 identity is {where}." in sentence
     assert "Careful" not in text([a], [b], validation=[c]).sentence
+
+
+def sample(identity, *modalities, camera=None, scene=None):
+    images = tuple(ImageFile(Path(f"{identity}_{camera}_{name}.png")) for name in modalities)
+    return Record(images, identity, camera, scene, modalities)
+
+
+SPECTRA = ("rgb", "nir", "tir")
+
+
+def multimodal(train, query, gallery=None, **options):
+    gallery = query if gallery is None else gallery
+    return assemble(Path(), "x", "X", train, query, gallery, task="multimodal", modalities=SPECTRA, **options)
+
+
+def test_samples_are_counted_and_modalities_named():
+    test = [sample(2, *SPECTRA, camera=1), sample(3, "nir", camera=2), sample(-1, *SPECTRA, camera=1)]
+    dataset = multimodal([sample(1, "rgb", "tir", camera=1), sample(0, *SPECTRA)], test)
+    assert (dataset.task, dataset.modalities, dataset.protocol) == ("multimodal", SPECTRA, "cross-camera")
+    assert dataset.sentence == (
+        "X: 1 train identity (1 sample), 2 queries, 2 gallery samples, 2 cameras, modalities rgb, nir and tir; "
+        "same-identity same-camera pairs are ignored (cross-camera). "
+        "1 sample of identity −1 or 0 left out of training. 1 sample of identity −1 or 0 left out of the queries. "
+        "Junk (identity −1) in the gallery, never ranked and not counted above: 1. "
+        "Samples that lack a modality: 2 (rgb 1, nir 1, tir 1)."
+    )
+
+
+def test_a_sample_that_is_query_and_gallery_lacks_its_modality_once():
+    test = [sample(1, "rgb", camera=1), sample(1, *SPECTRA, camera=2), sample(2, *SPECTRA, camera=1)]
+    assert "Samples that lack a modality: 1 (nir 1, tir 1)." in multimodal([], test).sentence
+
+
+def test_scenes_are_counted_where_they_are_the_rule():
+    test = [sample(1, *SPECTRA, camera=1, scene=i) for i in (4, 5)] + [sample(2, *SPECTRA, camera=2, scene=4)]
+    assert "2 cameras, modalities" in multimodal([], test).sentence
+    assert "2 cameras, 2 scenes, modalities" in multimodal([], test, protocol="cross-scene").sentence
+
+
+def test_cross_modality_is_refused_for_samples():
+    with pytest.raises(SettingsError, match="cross-modality"):
+        multimodal([], [sample(1, *SPECTRA), sample(2, *SPECTRA)], protocol="cross-modality")

@@ -28,7 +28,8 @@ def register(monkeypatch):
 
 
 def test_the_built_in_layouts():
-    assert list(known_layouts()) == ["table", "cuhk-pedes", "icfg-pedes", "rstpreid", "market1501", "folder"]
+    single = ["table", "cuhk-pedes", "icfg-pedes", "rstpreid"]
+    assert list(known_layouts()) == [*single, "rgbnt100", "rgbnt201", "msvr310", "wmveid863", "market1501", "folder"]
 
 
 @pytest.mark.parametrize("load", [lambda: zoo, zoo])

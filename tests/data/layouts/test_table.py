@@ -151,13 +151,6 @@ def test_text_that_is_not_utf_8_is_named_by_its_line(tmp_path):
         open_dataset(tmp_path / "t.csv")
 
 
-def test_one_modality_is_kept_and_several_are_refused(table):
-    head = "path,identity,split,modality\n1.jpg,a,test,Thermal\n"
-    assert open_dataset(table(head + "2.jpg,b,test,thermal\n")).query[0].modalities == ("thermal",)
-    with pytest.raises(DataError, match=r'mixes modalities: "Thermal" in line 2, "rgb" in line 3.*not read yet'):
-        open_dataset(table(head + "2.jpg,b,test,rgb\n"))
-
-
 CAPTIONED = """path,identity,camera,split,caption
 1.jpg,a,1,train,red
 1.jpg,a,1,train,tall
