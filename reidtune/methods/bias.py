@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from reidtune.backbone.load import Backbone
-from reidtune.methods.base import TOWERS, BaseSettings, Method, Towers
+from reidtune.methods.base import Method
 from reidtune.tuning.component import Component
 from reidtune.tuning.difference import Difference
-
-
-class BiasSettings(BaseSettings):
-    towers: Towers = Field("auto", description=TOWERS)
 
 
 class Bias(Method):
@@ -21,14 +15,9 @@ class Bias(Method):
         "Ben Zaken et al., BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked "
         "Language-models, ACL 2022, arXiv 2106.10199"
     )
-    tasks = ("image", "text", "multimodal")
     parameters_vit_b16 = 102_912
     silent = "The paper tunes language models; nothing is published for ReID."
-    Settings = BiasSettings
-    settings: BiasSettings
 
     def components(self, backbone: Backbone) -> dict[str, Component]:
-        return {
-            f"{prefix}difference": Difference(tower, [name for name in tower.names() if name.endswith("bias")])
-            for prefix, tower in self.towers(backbone).items()
-        }
+        tower = backbone.image
+        return {"difference": Difference(tower, [name for name in tower.names() if name.endswith("bias")])}

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from reidtune.backbone.load import Backbone
-from reidtune.methods.base import TOWERS, BaseSettings, Method, Towers
+from reidtune.methods.base import Method
 from reidtune.tuning.component import Component
 from reidtune.tuning.feature_map import FeatureMap
-
-
-class LinearSettings(BaseSettings):
-    towers: Towers = Field("auto", description=TOWERS)
 
 
 class Linear(Method):
@@ -21,14 +15,11 @@ class Linear(Method):
         "The linear probe of Radford et al., Learning Transferable Visual Models From Natural Language Supervision, "
         "ICML 2021, for retrieval"
     )
-    tasks = ("image", "text", "multimodal")
     parameters_vit_b16 = 262_144
     silent = (
         "A linear probe is a classifier, which gives no feature for people it was not trained on; here a map that "
         "starts as the identity learns in front of the usual neck and classifier."
     )
-    Settings = LinearSettings
-    settings: LinearSettings
 
     def components(self, backbone: Backbone) -> dict[str, Component]:
-        return {f"{prefix}map": FeatureMap(tower) for prefix, tower in self.towers(backbone).items()}
+        return {"map": FeatureMap(backbone.image)}

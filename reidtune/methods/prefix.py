@@ -5,21 +5,19 @@ from __future__ import annotations
 from pydantic import Field
 
 from reidtune.backbone.load import Backbone
-from reidtune.methods.base import TOWERS, BaseSettings, Method, Towers
+from reidtune.methods.base import BaseSettings, Method
 from reidtune.tuning.component import Component
 from reidtune.tuning.prefix import Prefix as PrefixRows
 
 
 class PrefixSettings(BaseSettings):
     rows: int = Field(10, gt=0, description="key and value rows of every block")
-    towers: Towers = Field("auto", description=TOWERS)
 
 
 class Prefix(Method):
     name = "prefix"
     title = "Learnable key and value rows in every block"
     citation = "Li and Liang, Prefix-Tuning: Optimizing Continuous Prompts for Generation, ACL 2021, arXiv 2101.00190"
-    tasks = ("image", "text", "multimodal")
     neutral_start = False  # the rows are attended to from the first step
     parameters_vit_b16 = 184_320
     silent = (
@@ -30,6 +28,4 @@ class Prefix(Method):
     settings: PrefixSettings
 
     def components(self, backbone: Backbone) -> dict[str, Component]:
-        return {
-            f"{prefix}prefix": PrefixRows(tower, self.settings.rows) for prefix, tower in self.towers(backbone).items()
-        }
+        return {"prefix": PrefixRows(backbone.image, self.settings.rows)}

@@ -15,7 +15,6 @@ class Ssf(Method):
         "Lian et al., Scaling & Shifting Your Features: A New Baseline for Efficient Model Tuning, NeurIPS 2022, "
         "arXiv 2210.08823"
     )
-    tasks = ("image", "multimodal")
     neutral_start = False  # scales start at N(1, 0.02), shifts at N(0, 0.02)
     parameters_vit_b16 = 205_824
     silent = "The paper tunes for classification; nothing is published for ReID. CLIP's ln_pre gets none."

@@ -129,16 +129,7 @@ ROWS = (
         tuple(f"adapter.{{l}}_{place}.{name}" for place in ("attention", "mlp") for name in _BOTTLENECK),
     ),
     Row("bias", tensors=tuple(f"difference.{n}" for n in _IMAGE_DIFFERENCE if n.endswith("bias")), mergeable=True),
-    Row(
-        "norm",
-        {"towers": "both"},
-        (
-            *(f"difference.{name}" for name in _IMAGE_DIFFERENCE if "ln_" in name),
-            *(f"text_difference.{name}" for name in _TEXT_DIFFERENCE if "ln_" in name),
-        ),
-        mergeable=True,
-        task="text",
-    ),
+    Row("norm", tensors=tuple(f"difference.{n}" for n in _IMAGE_DIFFERENCE if "ln_" in n), mergeable=True),
     Row(
         "ssf",
         tensors=tuple(
@@ -153,7 +144,7 @@ ROWS = (
         mergeable=True,
     ),
     Row("prefix", {"rows": 3}, ("prefix.key", "prefix.value")),
-    Row("linear", {"towers": "both"}, ("map.matrix", "text_map.matrix"), mergeable=True, task="text"),
+    Row("linear", tensors=("map.matrix",), mergeable=True),
     Row("clip-reid", {"identities": 3}, tuple(f"difference.{name}" for name in _IMAGE_DIFFERENCE)),
     Row(
         "clip-reid",

@@ -23,7 +23,7 @@ def test_methods_for_several_tasks_have_a_recipe_a_task() -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_fits_its_method(name: str) -> None:
     values = read_recipe(name)
-    assert values["method"] == name.removesuffix("-tiny").removesuffix("-text")
+    assert values["method"] == name.removesuffix("-tiny").removesuffix("-text").removesuffix("-multimodal")
     find_method(values["method"]).Settings.model_validate(values.get("settings", {}))
     assert (values["backbone"].get("name") == "tiny") == name.endswith("-tiny")
     assert len(recipe_summary(name)) > 20
