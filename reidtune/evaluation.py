@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from torch import Tensor
 from reidtune.config import parse_image_size
 from reidtune.data import Dataset, Record, check_files, open_dataset, require_split
 from reidtune.data.captions import one_caption_each
-from reidtune.delta import find_delta
+from reidtune.delta import find_delta, read_header
 from reidtune.devices import choose_device
 from reidtune.errors import DataError, ReidtuneError, SettingsError, did_you_mean
+from reidtune.missing import Known, plan_known, rank_known
 from reidtune.model import Model, default_backbone, load
 from reidtune.report.pictures import RankedRow, ranked_sheet, save_picture
 from reidtune.retrieval.protocol import LEAVE_ONE_OUT
@@ -26,7 +27,7 @@ from reidtune.retrieval.scoring import best_matches, embed_both, embed_pairs, ra
 
 RESULT_FILE = "evaluate.json"
 TASKS = ("image", "text", "multimodal")
-SHEET_ROWS, SHEET_RESULTS = 6, 10
+SHEET_ROWS, SAMPLE_ROWS, SHEET_RESULTS = 6, 3, 10
 
 
 def evaluate_dataset(
@@ -40,6 +41,10 @@ def evaluate_dataset(
     layout: str | None = None,
     task: str | None = None,
     protocol: str | None = None,
+    modalities: Sequence[str] | None = None,
+    query_modalities: Sequence[str] | None = None,
+    gallery_modalities: Sequence[str] | None = None,
+    matrix: bool = False,
     batch_size: int = 64,
     workers: int = 0,
     device: str = "auto",
@@ -51,8 +56,12 @@ def evaluate_dataset(
     """The object that ``evaluate --json`` prints; metrics are fractions 0–1.
 
     Of text data, captions are the queries and images the gallery; ``image_to_text`` has the other direction.
-    ``task`` image takes the images of text data alone, each a query among the others; by default the data says it.
-    A delta of another task is evaluated like any: what it does not tune is the backbone's.
+    ``task`` image takes the images of text data alone, each a query among the others, and of multi-modal data one
+    modality, the first that is named; by default the data says it. A delta of another task is evaluated like any: what
+    it does not tune is the backbone's.
+
+    Of multi-modal data, ``modalities`` (of both sides), ``query_modalities`` and ``gallery_modalities`` restrict what
+    is known of the samples, and ``matrix`` adds the metrics for every subset of both.
 
     ``progress`` is told (images and captions done, in all); ``sheet`` is a picture file for :func:`draw_sheet`;
     ``untuned`` takes the delta's backbone and preprocessing without its tuner.
@@ -73,8 +82,17 @@ def evaluate_dataset(
     say(dataset.sentence)
     require_split(dataset, "test")
     dataset = _as_task(dataset, task)
-    queries = one_caption_each(dataset.query) if dataset.task == "text" else dataset.query
-    if not queries:
+    known = plan_known(
+        dataset,
+        () if path is None or untuned else read_header(path).data.get("modalities") or (),
+        single=task == "image",
+        modalities=modalities,
+        query=query_modalities,
+        gallery=gallery_modalities,
+        matrix=matrix,
+        say=say,
+    )
+    if dataset.task == "text" and not any(record.captions for record in dataset.query):
         raise DataError(f"No test image of {source} has a caption.", "Evaluate the images alone: --task image.")
     check_files([*dataset.query, *dataset.gallery])
     name = backbone or (default_backbone(source) if path is None else None)
@@ -88,26 +106,12 @@ def evaluate_dataset(
     )
     if untuned:
         model = Model(model.backbone)
-    total = len({id(record) for record in (*dataset.query, *dataset.gallery)})
-    if dataset.task == "text":
-        total = len(dataset.gallery) + len({record.captions[0] for record in queries})
-    done = 0
-
-    def count(number: int) -> None:
-        nonlocal done
-        done += number
-        if progress is not None:
-            progress(done, total)
-
-    features = _embed(model, dataset, queries, batch_size=batch_size, workers=workers, progress=count)
-    result = rank_features(*features, queries, dataset.gallery, dataset.protocol)
-    back = None
-    if dataset.task == "text":
-        back = rank_features(*features[::-1], dataset.gallery, queries, dataset.protocol)
+    options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
+    ranking = _rank(model, dataset, **options) if known is None else _rank_known(model, dataset, known, **options)
     if sheet is not None:
-        draw_sheet(result, features, dataset, sheet)
-    own = model.backbone.describe()
-    header = model.header
+        draw_sheet(ranking, sheet)
+    own, header, result = model.backbone.describe(), model.header, ranking.result
+    skipped = [ranking.query[index].path.name for index in result.skipped_queries]
     return {
         "schema": 1,
         "task": dataset.task,
@@ -115,8 +119,8 @@ def evaluate_dataset(
         "protocol": result.protocol,
         "tie_rule": result.tie_rule,
         **_scores(result),
-        "skipped_examples": list(dict.fromkeys(queries[index].path.name for index in result.skipped_queries))[:3],
-        **({} if back is None else {"image_to_text": _scores(back)}),
+        "skipped_examples": list(dict.fromkeys(skipped))[:3],
+        **ranking.facts,
         "data": {"hash": dataset.manifest()["hash"]},
         "backbone": {
             "name": own["name"],
@@ -129,24 +133,72 @@ def evaluate_dataset(
     }
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """What was ranked, how, and with what result. ``facts`` are what else ``evaluate --json`` says, ``shown`` the
+    modalities of samples that have several, ``matching`` options of :func:`reidtune.retrieval.scoring.best_matches`."""
+
+    result: RankResult
+    query: Sequence[Record]
+    gallery: Sequence[Record]
+    features: tuple[Tensor, Tensor]
+    facts: dict[str, Any] = field(default_factory=dict)
+    captions: bool = False
+    shown: tuple[str, ...] = ()
+    matching: dict[str, Any] = field(default_factory=dict)
+
+
 def _as_task(dataset: Dataset, task: str | None) -> Dataset:
-    """The dataset as one of ``task``: text data may be taken as its test images, each a query among the others."""
-    if task in (None, dataset.task) and dataset.task != "multimodal":
+    """The dataset as one of ``task``: text data may be taken as its test images, each a query among the others, and
+    multi-modal data as images."""
+    if task in (None, dataset.task):
         return dataset
-    if dataset.task == "multimodal":
-        raise SettingsError("Multimodal data is not evaluated yet.", "Image and text data are.")
+    if task == "image" and dataset.task == "multimodal":
+        return replace(dataset, task="image")
     if task == "image":
         return replace(dataset, task="image", protocol=LEAVE_ONE_OUT, query=dataset.gallery)
     raise SettingsError(f"--task {task} cannot be evaluated on {dataset.task} data.", "Leave --task out.")
 
 
-def _embed(model: Model, dataset: Dataset, queries: Sequence[Record], **options: Any) -> tuple[Tensor, Tensor]:
-    """Features of queries [Q, D] and gallery [G, D]; the queries of text data are captions."""
-    backbone, gallery = model.backbone, dataset.gallery
-    if dataset.task != "text":
-        return embed_both(model.encode, backbone.preprocess, queries, gallery, **options)
+def _rank(model: Model, dataset: Dataset, progress: Callable[[int, int], None] | None, **options: Any) -> Ranking:
+    """Images for images, or for captions and back."""
+    backbone, gallery, protocol = model.backbone, dataset.gallery, dataset.protocol
+    text = dataset.task == "text"
+    query = one_caption_each(dataset.query) if text else dataset.query
+    total = len({id(record) for record in (*query, *gallery)})
+    if text:
+        total = len(gallery) + len({record.captions[0] for record in query})
+    done = 0
+
+    def count(number: int) -> None:
+        nonlocal done
+        done += number
+        if progress is not None:
+            progress(done, total)
+
+    if not text:
+        features = embed_both(model.encode, backbone.preprocess, query, gallery, progress=count, **options)
+        return Ranking(rank_features(*features, query, gallery, protocol), query, gallery, features)
     texts = (model.encode_texts, backbone.tokenizer)
-    return embed_pairs(model.encode, *texts, backbone.preprocess, queries, gallery, **options)
+    features = embed_pairs(model.encode, *texts, backbone.preprocess, query, gallery, progress=count, **options)
+    back = rank_features(*features[::-1], gallery, query, protocol)
+    forward = rank_features(*features, query, gallery, protocol)
+    return Ranking(forward, query, gallery, features, {"image_to_text": _scores(back)}, captions=True)
+
+
+def _rank_known(model: Model, dataset: Dataset, known: Known, **options: Any) -> Ranking:
+    """Samples of which some modalities are known."""
+    ranked = rank_known(model, dataset, known, **options)
+    query, gallery = ranked.query, ranked.gallery
+    return Ranking(
+        ranked.result,
+        query.records,
+        gallery.records,
+        (query.features, gallery.features),
+        ranked.facts,
+        shown=known.shown,
+        matching={"pieces": known.pieces, "rows": (query.rows, gallery.rows)},
+    )
 
 
 def _scores(result: RankResult) -> dict[str, Any]:
@@ -157,25 +209,26 @@ def _scores(result: RankResult) -> dict[str, Any]:
     }
 
 
-def draw_sheet(result: RankResult, features: tuple[Tensor, Tensor], dataset: Dataset, path: Path) -> None:
-    """A picture of ranked lists: queries (images or captions) from the worst to the best average precision, evenly
-    apart, their first results framed green (right) or red (wrong).
+def draw_sheet(ranking: Ranking, path: Path) -> None:
+    """A picture of ranked lists: queries (images, captions or samples of several modalities) from the worst to the best
+    average precision, evenly apart, their first results framed green (right) or red (wrong).
 
     Raises:
         ReidtuneError: it cannot be written.
     """
-    text = dataset.task == "text"
-    queries = one_caption_each(dataset.query) if text else dataset.query
+    result, query, gallery = ranking.result, ranking.query, ranking.gallery
     precision = result.average_precision.nan_to_num(2.0)  # skipped queries last, where they are not drawn
     order = precision.argsort(stable=True).tolist()[: result.queries - len(result.skipped_queries)]
-    count = min(SHEET_ROWS, len(order))
+    count = min(SAMPLE_ROWS if len(ranking.shown) > 1 else SHEET_ROWS, len(order))
     chosen = [order[round(place * (len(order) - 1) / max(1, count - 1))] for place in range(count)]
     rows = []
     for index in chosen:
-        best = best_matches(*features, queries, dataset.gallery, dataset.protocol, index, SHEET_RESULTS)
+        best = best_matches(
+            *ranking.features, query, gallery, result.protocol, index, SHEET_RESULTS, **ranking.matching
+        )
         label = f"AP {100 * precision[index]:.1f}"
-        rows.append(RankedRow(queries[index], best, label, queries[index].captions[0] if text else None))
-    save_picture(ranked_sheet(rows), path)
+        rows.append(RankedRow(query[index], best, label, query[index].captions[0] if ranking.captions else None))
+    save_picture(ranked_sheet(rows, modalities=ranking.shown), path)
 
 
 def check_output(path: Path, force: bool) -> None:

@@ -50,5 +50,5 @@ def by_sample(rows: Tensor, walk: Walk, samples: int, modalities: int) -> Tensor
 
 def join(features: Tensor, present: Tensor) -> Tensor:
     """Features [B, M, D] of the modalities side by side, [B, M · D] (TOP-ReID, MambaPro and their family); zeros stand
-    in the place of a missing one, and :func:`reidtune.retrieval.shared.shared_cosine` knows it by them."""
+    in the place of a missing one, and :class:`reidtune.retrieval.shared.SharedGallery` knows it by them."""
     return (features * present.to(features.dtype)[..., None]).flatten(1)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from reidtune.backbone.architecture import TINY
@@ -18,21 +17,18 @@ from reidtune.backbone.walk import Walk
 from reidtune.backbone.weights import looks_like_file
 from reidtune.config import parse_image_size, validate_settings
 from reidtune.data.batch import Batch
-from reidtune.data.image import read_image, to_rgb
-from reidtune.data.record import ImageFile
 from reidtune.data.transforms import EvalTransform
 from reidtune.delta import DeltaHeader, check_backbone, find_delta, read_header, read_tensors
 from reidtune.devices import choose_device
 from reidtune.errors import SettingsError
 from reidtune.fusion import by_sample, join, modality_walk, present_of
+from reidtune.inputs import ImageLike, as_images, as_modalities, as_samples, as_texts, chunks, open_image, stack_samples
 from reidtune.methods.registry import find_method
 from reidtune.seeds import derive_seed
 from reidtune.tuning.tuner import Tuner
 
-ImageLike = str | Path | Image.Image | Tensor
 DEFAULT_BACKBONE = "ViT-B-16"
 _TEXT_SEED = derive_seed("text tower")
-_IMAGES_HINT = "Give paths, PIL images, or uint8 tensors [3, height, width]."
 
 
 class Model:
@@ -49,12 +45,14 @@ class Model:
         tuner: Tuner | None = None,
         header: DeltaHeader | None = None,
         path: Path | None = None,
+        modalities: tuple[str, ...] = (),
     ) -> None:
         self.backbone = backbone
         self.tuner = (tuner or Tuner()).to(backbone.device).eval()
         self.header = header
         self.path = path
-        self.modalities: tuple[str, ...] = tuple(header.data.get("modalities", ())) if header is not None else ()
+        own = None if header is None else header.data.get("modalities")
+        self.modalities: tuple[str, ...] = modalities or (tuple(own) if isinstance(own, list | tuple) else ())
 
     def encode(self, batch: Batch) -> Tensor:
         """Features of a batch's images, not normalised: [B, D], or [B, M · D] of samples of M modalities;
@@ -94,14 +92,55 @@ class Model:
 
         Raises:
             DataError: an image cannot be read (it is named).
-            SettingsError: something that is no image was given, or a batch size below 1.
+            SettingsError: something that is no image was given, a batch size below 1, or the model's delta tells
+                modalities apart (see :meth:`embed_samples`).
         """
+        if self.modalities and self.header is not None and self.header.data.get("modalities"):
+            raise SettingsError(
+                f"The delta embeds samples of several images: {', '.join(self.modalities)}.",
+                f'Say which image is which: model.embed_samples([{{"{self.modalities[0]}": "a.jpg"}}]).',
+            )
         transform = EvalTransform(self.backbone.preprocess)
         features: list[Tensor] = []
-        for chunk in _chunks(_as_images(images), batch_size):
-            batch = torch.stack([transform(_open(image)) for image in chunk])
+        for chunk in chunks(as_images(images), batch_size):
+            batch = torch.stack([transform(open_image(image)) for image in chunk])
             features.append(F.normalize(self.encode_images(batch).float(), dim=-1).cpu())
         return torch.cat(features) if features else torch.empty(0, self.tuner.feature_width(self.backbone.image))
+
+    @torch.no_grad()
+    def embed_samples(self, samples: Iterable[Mapping[str, ImageLike]], batch_size: int = 64) -> Tensor:
+        """Features of samples of several modalities, L2-normalised: Tensor [N, M · D], float32, on the CPU.
+
+        The features of a sample's M modalities stand side by side in the order of ``modalities``, zeros where one is
+        missing; :func:`reidtune.rank` compares such samples by what both have when it is told ``pieces=M``.
+
+        Args:
+            samples: a mapping each, from the names of modalities (``rgb``, also ``vis``, ``NI``, ``thermal``) to images
+                as :meth:`embed_images` takes them. Some may be missing in a sample, not all.
+
+        Raises:
+            DataError: an image cannot be read (it is named).
+            SettingsError: the model has no modalities, does not know one, a sample has none, something that is no
+                image was given, or a batch size below 1.
+        """
+        names = self.modalities
+        if not names:
+            raise SettingsError(
+                "This model embeds single images: it has no modalities.",
+                'Use embed_images, or name them: reidtune.load(..., modalities=("rgb", "nir", "tir")).',
+            )
+        transform = EvalTransform(self.backbone.preprocess)
+        features: list[Tensor] = []
+        for chunk in chunks(as_samples(samples, names), batch_size):
+            rows = [{name: transform(open_image(image)) for name, image in sample.items()} for sample in chunk]
+            images, present = stack_samples(rows, names)
+            features.append(F.normalize(self.encode(Batch(images, present=present)).float(), dim=-1).cpu())
+        return torch.cat(features) if features else torch.empty(0, self.image_width)
+
+    @property
+    def image_width(self) -> int:
+        """Columns of a feature of images: D, or M · D of samples of M modalities."""
+        return self.tuner.feature_width(self.backbone.image) * max(1, len(self.modalities))
 
     @torch.no_grad()
     def embed_texts(self, texts: Iterable[str], batch_size: int = 256) -> Tensor:
@@ -111,7 +150,7 @@ class Model:
             SettingsError: something that is no text was given, or a batch size below 1.
         """
         features: list[Tensor] = []
-        for chunk in _chunks(_as_texts(texts), batch_size):
+        for chunk in chunks(as_texts(texts), batch_size):
             encoded = self.encode_texts(self.backbone.tokenizer(chunk))
             features.append(F.normalize(encoded.float(), dim=-1).cpu())
         return torch.cat(features) if features else torch.empty(0, self.tuner.feature_width(self.backbone.text))
@@ -136,6 +175,7 @@ def load(
     image_size: tuple[int, int] | str | None = None,
     activation: str | None = None,
     device: torch.device | str = "cpu",
+    modalities: str | Iterable[str] = (),
 ) -> Model:
     """Load a delta on its backbone, or a backbone alone.
 
@@ -147,6 +187,8 @@ def load(
         image_size: height and width in pixels, or ``"256x128"``; only without a delta.
         activation: only where a weights file does not tell.
         device: a torch device, or ``auto``.
+        modalities: what samples consist of, such as ``("rgb", "nir", "tir")``, for a backbone or a delta that knows
+            nothing of modalities; a delta trained on multi-modal data brings its own.
 
     Raises:
         DeltaError: the delta is damaged or does not fit the backbone; the first difference is named.
@@ -156,13 +198,18 @@ def load(
         device = choose_device(device)
     if isinstance(image_size, str):
         image_size = parse_image_size(image_size)
+    named = as_modalities(modalities) if modalities else ()
     if delta is None:
         found = load_backbone(
             backbone or DEFAULT_BACKBONE, pretrained, image_size=image_size, activation=activation, device=device
         )
-        return Model(found)
+        return Model(found, modalities=named)
     path = find_delta(delta)
     header, tensors = read_header(path), read_tensors(path)  # damage is said before a backbone is loaded
+    if named and header.data.get("modalities"):
+        raise SettingsError(
+            f"The delta brings its own modalities: {', '.join(header.data['modalities'])}.", "Leave modalities out."
+        )
     own = header.backbone
     if backbone is None and str(own["name"]).startswith("local-dir:"):
         raise SettingsError(
@@ -191,7 +238,7 @@ def load(
     check_backbone(header, found.fingerprint)
     tuner = tuner_for(found, header.method, header.settings)
     tuner.load_tensors(tensors)
-    return Model(found, tuner, header, path)
+    return Model(found, tuner, header, path, named)
 
 
 def default_backbone(source: str) -> str:
@@ -203,51 +250,3 @@ def tuner_for(backbone: Backbone, method: str, settings: dict[str, Any]) -> Tune
     """The (untrained) tuner of a method with these settings on this backbone."""
     page = find_method(method)
     return page(validate_settings(page.Settings, settings)).tuner(backbone)
-
-
-def _as_images(images: Iterable[ImageLike]) -> list[Path | Image.Image]:
-    if isinstance(images, str | Path | Image.Image) or (isinstance(images, Tensor) and images.ndim == 3):
-        images = [images]
-    if not isinstance(images, Iterable):
-        raise SettingsError(f"{_describe(images)} is not an image.", _IMAGES_HINT)
-    found: list[Path | Image.Image] = []
-    for image in images:
-        if isinstance(image, str | Path):
-            found.append(Path(image))
-        elif isinstance(image, Image.Image):
-            found.append(image)
-        elif isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3 and len(image) == 3:
-            found.append(Image.fromarray(image.permute(1, 2, 0).cpu().numpy()))
-        else:
-            raise SettingsError(f"{_describe(image)} is not an image.", _IMAGES_HINT)
-        if isinstance(found[-1], Image.Image) and 0 in found[-1].size:
-            raise SettingsError(f"{_describe(image)} has no pixels.", _IMAGES_HINT)
-    return found
-
-
-def _as_texts(texts: Iterable[str]) -> list[str]:
-    if isinstance(texts, str):
-        return [texts]
-    found = list(texts) if isinstance(texts, Iterable) else [texts]
-    for text in found:
-        if not isinstance(text, str):
-            raise SettingsError(f"{_describe(text)} is not a text.", "Give strings.")
-    return found
-
-
-def _open(image: Path | Image.Image) -> Image.Image:
-    return read_image(ImageFile(image)) if isinstance(image, Path) else to_rgb(image)
-
-
-def _describe(image: object) -> str:
-    if isinstance(image, Tensor):
-        return f"A tensor of shape {tuple(image.shape)} and type {image.dtype}"
-    name = type(image).__name__
-    return f"{'An' if name[0] in 'aeiouAEIOU' else 'A'} {name}"
-
-
-def _chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
-    if size < 1:
-        raise SettingsError(f"The batch size is {size}.", "Choose a batch size of at least 1.")
-    for start in range(0, len(items), size):
-        yield list(items[start : start + size])

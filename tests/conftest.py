@@ -96,3 +96,40 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
     render_world(folder, identities=12, kinds=("image",))
     return folder / "image"
+
+
+@pytest.fixture(scope="session")
+def spectral_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The multi-modal part of a demo world of 12 people, in RGBNT201's layout."""
+    from reidtune.demo.world import render_world
+
+    folder = tmp_path_factory.mktemp("spectral-world")
+    render_world(folder, identities=12, kinds=("multimodal",))
+    return folder / "multimodal"
+
+
+@pytest.fixture
+def multimodal_delta(small_backbone, header_for, tmp_path):
+    """``make(name, modalities, **settings)``: the file of a delta of samples on the small backbone, in no part at its
+    initial values."""
+    import torch
+
+    from reidtune.delta import write_delta
+    from reidtune.methods.registry import find_method
+
+    def make(name="lora", modalities=("rgb", "nir", "tir"), **settings):
+        page = find_method(name)
+        if page.tasks == ("multimodal",) or settings.get("per_modality"):
+            settings["modalities"] = modalities  # training fills it in
+        method = page(page.Settings(**settings))
+        tuner = method.tuner(small_backbone)
+        with torch.no_grad():
+            for parameter in tuner.parameters():
+                parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+        header = header_for(method, small_backbone)
+        path = tmp_path / f"{name}-{'-'.join(modalities)}.safetensors"
+        data = {"modalities": list(modalities)}
+        write_delta(path, tuner.tensors(), {**header, "task": "multimodal", "data": data})
+        return path
+
+    return make

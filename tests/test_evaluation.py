@@ -197,7 +197,7 @@ def test_a_task_that_the_data_is_not_for_is_refused(captioned, small_world, name
     for task, wanted, sentence in (
         ("image", "text", "--task text cannot be evaluated on image data"),
         ("text", "multimodal", "--task multimodal cannot be evaluated on text data"),
-        ("multimodal", None, "Multimodal data is not evaluated yet"),
+        ("image", "multimodal", "--task multimodal cannot be evaluated on image data"),
     ):
         monkeypatch.setattr(reidtune.evaluation, "open_dataset", lambda *_, t=task, **__: replace(captioned, task=t))
         with pytest.raises(SettingsError, match=sentence):

@@ -14,6 +14,8 @@ EXAMPLES = (
     "reidtune evaluate demo --delta none --delta runs/lora-demo",
     "reidtune evaluate demo --delta runs/lora-demo --sheet lists.png",
     "reidtune evaluate demo:text --sheet captions.png",
+    "reidtune evaluate demo:multimodal --matrix",
+    "reidtune evaluate /data/RGBNT201 --delta runs/dmpt --query-modalities rgb,nir --gallery-modalities tir",
     "reidtune evaluate /data/Market-1501 --delta market.safetensors --json",
     "reidtune evaluate /data/Market-1501 --backbone ViT-B-16 --pretrained openai --image-size 256x128",
 )
@@ -30,9 +32,20 @@ def evaluate(
     image_size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH in pixels, without a delta.")] = None,
     layout: Annotated[str | None, typer.Option(help="How the data lies on disk. Default: recognised.")] = None,
     task: Annotated[
-        str | None, typer.Option(help="image: of text data the images alone. Default: what the data is for.")
+        str | None,
+        typer.Option(
+            help="image: of text data the images alone, of multi-modal data one modality. Default: the data's."
+        ),
     ] = None,
     protocol: Annotated[str | None, typer.Option(help="What a ranking ignores. Default: the layout's.")] = None,
+    modalities: Annotated[
+        str | None, typer.Option(help="What is known of multi-modal samples, such as rgb,nir. Default: all they have.")
+    ] = None,
+    query_modalities: Annotated[str | None, typer.Option(help="The same of the queries alone.")] = None,
+    gallery_modalities: Annotated[str | None, typer.Option(help="The same of the gallery alone.")] = None,
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="Print also every subset of the modalities against every other.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images (or captions) a batch.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps.")] = "auto",
@@ -49,6 +62,7 @@ def evaluate(
     from reidtune.delta import read_header
     from reidtune.errors import ReidtuneError
     from reidtune.evaluation import check_output, check_sheet, evaluate_dataset, result_beside, write_result
+    from reidtune.report.matrix import matrix_tables
     from reidtune.report.progress import counting
     from reidtune.report.tables import metrics_table
 
@@ -81,6 +95,10 @@ def evaluate(
                 layout=layout,
                 task=task,
                 protocol=protocol,
+                modalities=_words(modalities),
+                query_modalities=_words(query_modalities),
+                gallery_modalities=_words(gallery_modalities),
+                matrix=matrix,
                 batch_size=batch_size,
                 workers=workers,
                 device=device,
@@ -100,5 +118,12 @@ def evaluate(
         print_json(final)
     else:
         stdout().print(metrics_table(results))
+        if matrix:
+            stdout().print(matrix_tables(results))
     if output is not None:
         write_result(final, output)
+
+
+def _words(text: str | None) -> list[str] | None:
+    """``rgb,nir`` as a list; spaces around a word do not count."""
+    return None if text is None else [word.strip() for word in text.split(",") if word.strip()]

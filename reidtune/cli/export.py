@@ -65,4 +65,10 @@ def export(
         f"{result['largest_difference']:.1e} of the largest entry.",
         soft_wrap=True,
     )
+    if names := result.get("modalities"):
+        stdout().print(
+            f"It embeds one image at a time; the feature of a sample is those of its images side by side, in the order "
+            f"{clean(', '.join(names))}.",
+            soft_wrap=True,
+        )
     stdout().print(f'Load it: open_clip.create_model_and_transforms("local-dir:{clean(output)}")', soft_wrap=True)

@@ -11,6 +11,7 @@ import typer
 from reidtune.cli.console import clean, print_json, stdout
 
 if TYPE_CHECKING:
+    from reidtune.delta.format import DeltaHeader
     from reidtune.delta.read import DeltaFile
 
 EXAMPLES = (
@@ -44,13 +45,21 @@ def describe(delta: DeltaFile) -> dict[str, Any]:
     """The object that ``inspect --json`` prints."""
     header = delta.header
     tensors = [{"name": entry.name, "shape": list(entry.shape), "dtype": entry.dtype} for entry in delta.tensors]
+    names = modalities_of(header)
     return {
         "schema": 1,
         **header.to_json(),
+        **({"modalities": names} if names else {}),
         "path": str(delta.path),
         "bytes": delta.bytes,
         "tensors": tensors,
     }
+
+
+def modalities_of(header: DeltaHeader) -> list[str]:
+    """What a sample of a multi-modal delta consists of; empty for one of single images."""
+    names = header.data.get("modalities") or ()
+    return [str(name) for name in names] if isinstance(names, list | tuple) else []
 
 
 def _print(delta: DeltaFile, verified: bool) -> None:
@@ -64,6 +73,7 @@ def _print(delta: DeltaFile, verified: bool) -> None:
             "file": delta.path,
             "method": header.method,
             "task": f"{header.task}, protocol {header.protocol}",
+            **({"modalities": names} if (names := modalities_of(header)) else {}),
             "size": f"{_bytes(delta.bytes)}, {header.parameters:,} parameters",
             "digest": f"{header.digest[:_SHORT]} ({'verified' if verified else 'not verified, --verify does'})",
         },
@@ -90,6 +100,18 @@ def _print(delta: DeltaFile, verified: bool) -> None:
     _section("Metrics", dict(sorted(header.metrics.items(), key=lambda item: _natural(item[0]))))
     _section("Tensors", _components(delta))
     _section("Versions", header.versions)
+    if names:
+        _section("Use", _uses(names))
+
+
+def _uses(names: list[str]) -> dict[str, str]:
+    """What is needed to use a multi-modal delta, and how."""
+    sample = ", ".join(f'"{name}": "{name}.jpg"' for name in names)
+    return {
+        "needs": f"samples of images of {', '.join(names)}; some may be missing in a sample, not all",
+        "search": f"reidtune search FOLDER --delta DELTA {' '.join(f'--image {name}=FILE' for name in names)}",
+        "Python": f"reidtune.load(DELTA).embed_samples([{{{sample}}}])",
+    }
 
 
 def _section(title: str, values: dict[str, Any]) -> None:

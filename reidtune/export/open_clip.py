@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from reidtune.errors import ReidtuneError, SettingsError
+from reidtune.methods.registry import find_method
 from reidtune.model import Model
 
 WEIGHTS = "open_clip_model.safetensors"
@@ -29,16 +30,23 @@ def export_open_clip(model: Model, output: Path, force: bool = False) -> dict[st
     features are compared with those of backbone + delta.
 
     Returns:
-        ``{"schema", "path", "bytes", "largest_difference"}``; the difference is relative to the largest entry.
+        ``{"schema", "path", "bytes", "largest_difference"}``; the difference is relative to the largest entry. Of a
+        delta of several modalities also ``modalities``: a sample's feature is those of its images side by side.
 
     Raises:
-        SettingsError: the method cannot be merged into weights, or ``output`` exists.
+        SettingsError: the method cannot be merged into weights, tells modalities apart, or ``output`` exists.
         ReidtuneError: the folder cannot be written, or does not give the same features.
     """
     method = model.header.method if model.header else "zero-shot"
     _check_output(output, force)
     towers = {"image": model.backbone.image, "text": model.backbone.text}
     state = {name: value.detach().cpu().clone() for name, value in model.backbone.model.state_dict().items()}
+    if reason := parts_by_modality(model):
+        raise SettingsError(
+            f"{reason}, but plain open_clip has one image tower for all images, so it cannot be merged.",
+            'Use it through reidtune.load("delta.safetensors").embed_samples(...), make it smaller with --to half, '
+            "or train a method that all modalities share and that merges: lora without per_modality, full.",
+        )
     if not model.tuner.merge(state, towers):
         raise SettingsError(
             f"The method {method} adds rows or branches that plain open_clip has no place for, so it cannot be merged.",
@@ -68,7 +76,21 @@ def export_open_clip(model: Model, output: Path, force: bool = False) -> dict[st
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     size = sum(file.stat().st_size for file in output.iterdir())
-    return {"schema": 1, "path": str(output), "bytes": size, "largest_difference": difference}
+    several = {"modalities": list(model.modalities)} if model.modalities else {}
+    return {"schema": 1, "path": str(output), "bytes": size, "largest_difference": difference, **several}
+
+
+def parts_by_modality(model: Model) -> str:
+    """What the model's method does differently for each modality, as the beginning of a sentence; empty: nothing."""
+    header = model.header
+    if header is None or len(model.modalities) < 2:
+        return ""
+    names = ", ".join(model.modalities)
+    if header.settings.get("per_modality"):
+        return f"This delta of {header.method} has parts of its own for each of {names} (per_modality)"
+    if find_method(header.method).tasks == ("multimodal",):
+        return f"The method {header.method} has parts for each of {names}"
+    return ""
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import io
 import secrets
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from PIL import Image
 from reidtune import __version__
 from reidtune.data.scan import show
 from reidtune.errors import ReidtuneError
-from reidtune.report.matches import counts_of, heading_of, model_of, open_file
+from reidtune.report.matches import are_wide, counts_of, heading_of, model_of, pictures_of
 from reidtune.report.tables import visible
 
 if TYPE_CHECKING:
@@ -44,12 +45,21 @@ li { background: var(--card); border: 1px solid var(--line); border-radius: .6re
   display: flex; flex-direction: column; }
 li img, li .gone { display: block; width: 100%; height: 15rem; object-fit: contain; background: var(--line); }
 li .gone { padding: 6rem .5rem 0; text-align: center; color: var(--soft); }
-li div { padding: .5rem .65rem .6rem; }
+ol.wide { grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); }
+.several { display: flex; gap: 2px; }
+.several figure { flex: 1; min-width: 0; margin: 0; }
+.several figcaption { padding: .15rem .4rem; color: var(--soft); font-size: .8rem; }
+header .several { flex: none; gap: .6rem; }
+.stacked { flex-direction: column; }
+li .stacked img, li .stacked .gone { height: 6.5rem; }
+li .stacked .gone { padding-top: 2.4rem; }
+li div.text { padding: .5rem .65rem .6rem; }
 li b { font-variant-numeric: tabular-nums; }
 li .score { float: right; color: var(--soft); font-variant-numeric: tabular-nums; }
 li .name { display: block; color: var(--soft); font-size: .8rem; overflow-wrap: anywhere; }
 footer { margin-top: 1.5rem; font-size: .85rem; }
-@media (max-width: 30rem) { li img, li .gone { height: 12rem; } header img { height: 6rem; } }
+@media (max-width: 30rem) { li img, li .gone { height: 12rem; } header img { height: 6rem; }
+  header.many { flex-direction: column; align-items: flex-start; } header.many img { max-width: 27vw; } }
 """.strip()
 
 
@@ -59,12 +69,15 @@ def match_page(result: SearchResult) -> str:
     It follows the reader's light or dark setting and the width of the screen. Everything that comes from outside is
     escaped, and the page itself forbids scripts and requests.
     """
-    title = _text(result.text or "Images like this one")
+    title = _text(result.text or f"{'Samples' if result.modalities else 'Images'} like this one")
     below = counts_of(result) if result.image is None else heading_of(result)  # the text alone is the title
-    image = None if result.image is None else _data_uri(result.image)
-    name = "" if result.image is None else _text(result.image.name)
-    query = "" if image is None else f'<img src="{image}" alt="Query image {name}">\n'
-    matches = "\n".join(_item(match) for match in result.matches)
+    query = _query(result)
+    shown = [_thumbnails(match.path, match.paths, result.modalities) for match in result.matches]
+    stacked = are_wide(shown)
+    matches = "\n".join(
+        _item(match, pictures, result.modalities, stacked)
+        for match, pictures in zip(result.matches, shown, strict=True)
+    )
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -77,14 +90,14 @@ def match_page(result: SearchResult) -> str:
 </style>
 </head>
 <body>
-<header>
+<header{' class="many"' if result.modalities else ""}>
 {query}<div>
 <h1>{title}</h1>
 <p>{_text(below)}.</p>
 </div>
 </header>
 <main>
-<ol>
+<ol{' class="wide"' if result.modalities and not stacked else ""}>
 {matches}
 </ol>
 </main>
@@ -114,26 +127,56 @@ def write_page(page: str, path: Path) -> None:
         raise ReidtuneError(f"The page {path} could not be written: {error.strerror or error}.") from error
 
 
-def _item(match: Match) -> str:
+def _query(result: SearchResult) -> str:
+    if result.image is None:
+        return ""
+    pictures = _thumbnails(result.image, result.images, result.modalities)
+    if result.modalities:
+        there = [(name, picture) for name, picture in zip(result.modalities, pictures, strict=True)]
+        there = [(name, picture) for name, picture in there if name in result.images]
+        return _several([picture for _, picture in there], [name for name, _ in there], "Query image", False) + "\n"
+    if isinstance(pictures[0], str):
+        return ""
+    return f'<img src="{_data_uri(pictures[0])}" alt="Query image {_text(result.image.name)}">\n'
+
+
+def _item(match: Match, pictures: Sequence[Image.Image | str], modalities: Sequence[str], stacked: bool) -> str:
     name = _text(match.name)
-    uri = _data_uri(match.path)
-    picture = (
-        '<span class="gone">cannot be read</span>'
-        if uri is None
-        else f'<img src="{uri}" alt="Match {match.rank}: {name}">'
-    )
+    if modalities:
+        shown = _several(pictures, modalities, f"Match {match.rank}: {name}", stacked)
+    else:
+        shown = _picture(pictures[0], f"Match {match.rank}: {name}")
     return (
-        f'<li>{picture}<div><span class="score">{match.score:.3f}</span><b>{match.rank}</b>'
+        f'<li>{shown}<div class="text"><span class="score">{match.score:.3f}</span><b>{match.rank}</b>'
         f'<span class="name">{name}</span></div></li>'
     )
 
 
-def _data_uri(path: Path) -> str | None:
-    """A thumbnail as a JPEG inside a URI; ``None`` where the file has gone."""
-    picture = open_file(path)
-    if picture is None:
-        return None
-    picture.thumbnail(THUMBNAIL, Image.Resampling.LANCZOS)
+def _several(pictures: Sequence[Image.Image | str], modalities: Sequence[str], what: str, stacked: bool) -> str:
+    """The images of a sample, each above the name of its modality."""
+    figures = "".join(
+        f"<figure>{_picture(picture, f'{what}, {_text(name)}')}<figcaption>{_text(name)}</figcaption></figure>"
+        for name, picture in zip(modalities, pictures, strict=True)
+    )
+    return f'<div class="several{" stacked" if stacked else ""}">{figures}</div>'
+
+
+def _picture(picture: Image.Image | str, what: str) -> str:
+    if isinstance(picture, str):
+        return f'<span class="gone">{_text(picture)}</span>'
+    return f'<img src="{_data_uri(picture)}" alt="{what}">'
+
+
+def _thumbnails(path: Path, paths: Mapping[str, Path], modalities: Sequence[str]) -> list[Image.Image | str]:
+    pictures = pictures_of(path, paths, modalities)
+    for picture in pictures:
+        if isinstance(picture, Image.Image):
+            picture.thumbnail(THUMBNAIL, Image.Resampling.LANCZOS)
+    return pictures
+
+
+def _data_uri(picture: Image.Image) -> str:
+    """The picture as a JPEG inside a URI."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -9,13 +9,15 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from reidtune.data.image import read_image
-from reidtune.data.record import Record
+from reidtune.data.record import ImageFile, Record
 from reidtune.errors import ReidtuneError
 
 RIGHT, WRONG, QUERY = (32, 140, 70), (200, 45, 45), (40, 90, 170)
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _GAP, _FRAME, _LABEL, _LINE = 6, 4, 18, 16
 _CAPTION_SHAPE = 1.8  # width over height of the field of a caption
+_HEIGHT, _SEVERAL_HEIGHT, _SEAM = 128, 96, 2  # of an image, of one of several, and between two of a sample
+_EMPTY, _SOFT = (238, 238, 238), (90, 90, 90)
 
 
 @dataclass(frozen=True)
@@ -29,32 +31,43 @@ class RankedRow:
     caption: str | None = None
 
 
-def ranked_sheet(rows: Sequence[RankedRow], height: int = 128) -> Image.Image:
+def ranked_sheet(rows: Sequence[RankedRow], height: int | None = None, modalities: Sequence[str] = ()) -> Image.Image:
     """A row a query: the query (blue frame; an image, or a caption on a wider field), then its results, framed green
-    where the identity is the query's and red where it is not. ``height`` is that of an image in pixels; widths follow
-    the images' own shapes."""
+    where the identity is the query's and red where it is not. Of samples of several ``modalities`` the images stand
+    below each other in one frame, named on the left; one that is missing is an empty field. ``height`` is that of an
+    image in pixels (default 128, or 96 of several); widths follow the images' own shapes."""
+    several = modalities if len(modalities) > 1 else ()
+    height = height or (_SEVERAL_HEIGHT if several else _HEIGHT)
     width = max(24, round(height * _shape(rows)))
     first = width if all(row.caption is None for row in rows) else max(width, round(height * _CAPTION_SHAPE))
-    cell = (width + 2 * _FRAME + _GAP, height + 2 * _FRAME + _GAP + _LABEL)
-    start = 2 * _GAP + first + 2 * _FRAME + _GAP  # where the results begin
+    tall = height * max(1, len(several)) + _SEAM * max(0, len(several) - 1)
+    cell = (width + 2 * _FRAME + _GAP, tall + 2 * _FRAME + _GAP + _LABEL)
+    font, small = ImageFont.load_default(13), ImageFont.load_default(11)
+    margin = _GAP + max((round(small.getlength(name)) + _GAP for name in several), default=0)
+    start = margin + first + 2 * _FRAME + 2 * _GAP  # where the results begin
     columns = max(len(row.results) for row in rows)
     sheet = Image.new("RGB", (start + columns * cell[0], len(rows) * cell[1] + _GAP), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    draw = ImageDraw.Draw(sheet)
 
     def place(left: int, top: int, picture: Image.Image, colour: tuple[int, int, int]) -> None:
-        box = (left, top, left + picture.width + 2 * _FRAME - 1, top + height + 2 * _FRAME - 1)
+        box = (left, top, left + picture.width + 2 * _FRAME - 1, top + tall + 2 * _FRAME - 1)
         draw.rectangle(box, fill=colour)
         sheet.paste(picture, (left + _FRAME, top + _FRAME))
 
+    def picture(record: Record) -> Image.Image:
+        return _sample(record, several, width, height) if several else _image(record.images[0], width, height)
+
     for number, row in enumerate(rows):
         top = _GAP + number * cell[1]
-        draw.text((_GAP, top), row.label, fill="black", font=font)
+        draw.text((margin, top), row.label, fill="black", font=font)
         top += _LABEL
-        query = _image(row.query, width, height) if row.caption is None else _note(row.caption, first, height)
-        place(_GAP, top, query, QUERY)
+        for line, name in enumerate(several):
+            middle = top + _FRAME + line * (height + _SEAM) + height // 2
+            draw.text((margin - _GAP, middle), name, fill=_SOFT, font=small, anchor="rm")
+        place(margin, top, picture(row.query) if row.caption is None else _note(row.caption, first, height), QUERY)
         for column, record in enumerate(row.results):
             colour = RIGHT if record.identity == row.query.identity else WRONG
-            place(start + column * cell[0], top, _image(record, width, height), colour)
+            place(start + column * cell[0], top, picture(record), colour)
     return sheet
 
 
@@ -109,8 +122,24 @@ def _note(caption: str, width: int, height: int) -> Image.Image:
     return field
 
 
-def _image(record: Record, width: int, height: int) -> Image.Image:
-    return read_image(record.images[0]).resize((width, height), Image.Resampling.BICUBIC)
+def _sample(record: Record, modalities: Sequence[str], width: int, height: int) -> Image.Image:
+    """The images of a sample below each other; an empty field for one that is missing."""
+    field = Image.new("RGB", (width, len(modalities) * (height + _SEAM) - _SEAM), "white")
+    draw, font = ImageDraw.Draw(field), ImageFont.load_default(11)
+    images = dict(zip(record.modalities, record.images, strict=True))
+    for line, name in enumerate(modalities):
+        top = line * (height + _SEAM)
+        if name in images:
+            field.paste(_image(images[name], width, height), (0, top))
+        else:
+            draw.rectangle((0, top, width - 1, top + height - 1), fill=_EMPTY)
+            words = "\n".join(["no", *wrap(name, font, width - 2, 4)])
+            draw.multiline_text((width // 2, top + height // 2), words, _SOFT, font, anchor="mm", align="center")
+    return field
+
+
+def _image(file: ImageFile, width: int, height: int) -> Image.Image:
+    return read_image(file).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _shape(rows: Sequence[RankedRow]) -> float:

@@ -43,7 +43,7 @@ def metrics_table(results: Sequence[dict[str, Any]]) -> RenderableType:
     for heading in METRICS:
         table.add_column(heading, justify="right", no_wrap=True, min_width=max(len(heading), len("100.0")))
     stack: list[Text] = []
-    for result, name, backbone in zip(results, _names(results), backbones, strict=True):
+    for result, name, backbone in zip(results, names_of(results), backbones, strict=True):
         mark = f" [{sentences.index(obtained(result)) + 1}]" if len(sentences) > 1 else ""
         names = [name + mark] if shared else [name + mark, backbone]
         texts = [Text(visible(word), overflow="fold") for word in names]
@@ -60,7 +60,7 @@ def metrics_table(results: Sequence[dict[str, Any]]) -> RenderableType:
     if shared and backbones:
         below = [f"Backbone: {backbones[0]}.", *below]
     width = sum((column.min_width or 0) + GAP for column in table.columns) - GAP
-    return Group(_Fitting(table, width, Group(*stack)), "", *(Text(visible(line), overflow="fold") for line in below))
+    return Group(Fitting(table, width, Group(*stack)), "", *(Text(visible(line), overflow="fold") for line in below))
 
 
 def _directions(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -76,13 +76,15 @@ def _percent(fraction: float) -> str:
 
 def obtained(result: dict[str, Any]) -> str:
     """How a result was obtained: protocol, counts, skipped queries, tie rule."""
-    queries, gallery = result["queries"], result["gallery"]
-    kind = "captions as queries" if "image_to_text" in result else "queries"
-    words = [
-        f"{result['layout']}, {result['protocol']}: {queries['total']:,} {kind}, {gallery['total']:,} gallery images"
-    ]
+    gallery, queries = result["gallery"], result["queries"]
+    one = "sample" if "modalities" in result and result["task"] != "image" else "image"
+    words = [f"{result['layout']}, {result['protocol']}: {_sides(result, one)}"]
+    if any((left_out := result.get("left_out", {})).values()):
+        sides = ((left_out["query"], "query", "queries"), (left_out["gallery"], f"gallery {one}", f"gallery {one}s"))
+        counts = [f"{count:,} {single if count == 1 else many}" for count, single, many in sides if count]
+        words.append(f"{' and '.join(counts)} left out for want of these modalities")
     if gallery["ignored"]:
-        words.append(f"{gallery['ignored']:,} junk images left out")
+        words.append(f"{gallery['ignored']:,} junk {one}s left out")
     if queries["skipped"]:
         names = result.get("skipped_examples", [])
         more = ", …" if len(names) < queries["skipped"] else ""
@@ -93,6 +95,24 @@ def obtained(result: dict[str, Any]) -> str:
     if (back := result.get("image_to_text")) and back["queries"]["skipped"]:
         words.append(f"image to text, {back['queries']['skipped']:,} of {back['queries']['total']:,} images skipped")
     return f"{'; '.join(words)}. Metrics in percent. Ties are {result['tie_rule']}."
+
+
+def _sides(result: dict[str, Any], one: str) -> str:
+    """What was looked for in what: ``320 queries of rgb, 320 gallery samples of nir and tir``."""
+    queries, gallery = f"{result['queries']['total']:,} queries", f"{result['gallery']['total']:,} gallery {one}s"
+    if "image_to_text" in result:
+        queries = f"{result['queries']['total']:,} captions as queries"
+    if "modalities" not in result:
+        return f"{queries}, {gallery}"
+    query_has, gallery_has = (and_list(result["modalities"][side]) for side in ("query", "gallery"))
+    if query_has == gallery_has:
+        return f"{queries}, {gallery}, of {query_has}"
+    return f"{queries} of {query_has}, {gallery} of {gallery_has}"
+
+
+def and_list(words: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join([*([", ".join(words[:-1])] if len(words) > 1 else []), words[-1]])
 
 
 def plan_table(plan: dict[str, Any]) -> Table:
@@ -154,7 +174,7 @@ def visible(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-class _Fitting:
+class Fitting:
     """A table where it has ``width`` columns, else something narrower; Rich alone would cut columns off."""
 
     def __init__(self, table: Table, width: int, narrow: RenderableType) -> None:
@@ -176,7 +196,7 @@ def _pairs(rows: Sequence[tuple[str, str]]) -> Table:
     return table
 
 
-def _names(results: Sequence[dict[str, Any]]) -> list[str]:
+def names_of(results: Sequence[dict[str, Any]]) -> list[str]:
     """``method (run folder or file)`` of each result; whole paths where names alone would be confused."""
     deltas = [result["delta"] for result in results]
     paths = {Path(delta["path"]) for delta in deltas if delta is not None}

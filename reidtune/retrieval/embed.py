@@ -32,8 +32,8 @@ def embed_records(
 ) -> Tensor:
     """Features of the records' images, L2-normalised: [N, D], float32, on the CPU.
 
-    ``encode`` maps a batch to features [B, D], of images of these ``modalities`` where there are some; ``progress`` is told how many images each
-    batch had.
+    ``encode`` maps a batch to features [B, D]. With ``modalities`` it holds samples of them, of which every record has
+    at least one; ``progress`` is told how many samples each batch had.
 
     Raises:
         DataError: an image cannot be read (it is named).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
@@ -22,9 +23,12 @@ from reidtune.data.record import ImageFile
 from reidtune.data.scan import OWN_FOLDER, show
 from reidtune.data.transforms import EvalTransform
 from reidtune.errors import DataError, SettingsError
+from reidtune.inputs import stack_samples
 from reidtune.paths import cache_folder
-from reidtune.retrieval.files import Listing, list_images
+from reidtune.retrieval.entries import list_entries
+from reidtune.retrieval.files import list_images
 from reidtune.retrieval.index_file import IndexData, IndexFileError, read_index, write_index
+from reidtune.retrieval.index_update import Update
 
 SAVE_SECONDS = 30.0  # how often a long indexing is written, for the case that the process is killed
 _AHEAD = 2  # batches that are read while the model works
@@ -34,14 +38,18 @@ _AHEAD = 2  # batches that are read while the model works
 class Embedding:
     """What turns images into features, and what tells these features from all others.
 
-    ``encode`` maps preprocessed images [B, 3, H, W] to features [B, ``width``]; ``key`` is the delta's digest, or the
-    backbone's fingerprint where there is none: both cover the weights and the preprocessing.
+    ``encode`` maps preprocessed images [B, 3, H, W] to features [B, ``width``]; with M ``modalities``, images
+    [B, M, 3, H, W] (zeros where one is missing) and boolean [B, M] (which are there). ``key`` is the delta's digest, or
+    the backbone's fingerprint where there is none: both cover the weights and the preprocessing. ``modality``: every
+    image of the folder is of this one.
     """
 
-    encode: Callable[[Tensor], Tensor]
+    encode: Callable[..., Tensor]
     preprocess: Preprocess
     width: int
     key: str
+    modalities: tuple[str, ...] = ()
+    modality: str | None = None
 
 
 @dataclass
@@ -52,11 +60,16 @@ class FolderIndex:
     that cannot be read are in ``unreadable`` and not in the other two. ``new``, ``changed`` and ``deleted`` count what
     had happened to the files; ``embedded`` images went through the model. ``path`` is where the index is kept, ``None``
     where it could not be kept.
+
+    With ``modalities`` rows are samples and all counts but that of ``unreadable`` files are of samples; ``files`` has
+    the names of each sample's files in this order, ``None`` where one is missing or cannot be read.
     """
 
     folder: Path
     names: list[str]
     features: Tensor
+    modalities: tuple[str, ...] = ()
+    files: list[tuple[str | None, ...]] = field(default_factory=list)
     new: int = 0
     changed: int = 0
     deleted: int = 0
@@ -67,7 +80,14 @@ class FolderIndex:
     def sentence(self) -> str:
         counts = {"new": self.new, "changed": self.changed, "deleted": self.deleted}
         words = ", ".join(f"{count:,} {word}" for word, count in counts.items() if count) or "up to date"
-        return f"Index of {_images(len(self.names))}: {words}."
+        return f"Index of {count_of(len(self.names), self.modalities)}: {words}."
+
+    def paths(self, row: int) -> dict[str, Path]:
+        """The files of a sample by modality; of an image, it alone under the empty name."""
+        if not self.modalities:
+            return {"": self.folder / self.names[row]}
+        pairs = zip(self.modalities, self.files[row], strict=True)
+        return {modality: self.folder / file for modality, file in pairs if file is not None}
 
 
 def index_paths(folder: Path, key: str) -> tuple[Path, Path]:
@@ -91,11 +111,13 @@ def refresh_index(
 
     A file has changed where its size or time of modification differ. Renamed files count as deleted and new; the
     folder itself may be moved with its index. An image that cannot be read is left out and looked at again when it
-    changes. The index is written whole or not at all; several processes may do so at the same time. An indexing that
-    is interrupted keeps what it has. ``say`` gets sentences for the user, ``progress`` (images done, images to embed).
+    changes. With modalities an entry is a sample (see :func:`reidtune.retrieval.entries.list_entries`), embedded again
+    when one of its files is new, changed or deleted. The index is written whole or not at all; several processes may do
+    so at the same time. An indexing that is interrupted keeps what it has. ``say`` gets sentences for the user,
+    ``progress`` (images or samples done, those to embed).
 
     Raises:
-        DataError: there is no such folder, or no image that can be read.
+        DataError: there is no such folder, no image that can be read, or no image of the model's modalities.
         SettingsError: a batch size or number of threads below 1.
     """
     if batch_size < 1 or threads < 1:
@@ -105,16 +127,20 @@ def refresh_index(
         say(_left_out("folder cannot be read", "folders cannot be read", listing.closed))
     if not listing.files:
         raise DataError(f'"{show(folder)}" holds no images.', "Give a folder of images; folders inside it count.")
+    entries = list_entries(listing, embedding.modalities, embedding.modality, folder.resolve().name)
+    for sentence in entries.notes:
+        say(sentence)
     inside, cached = index_paths(folder, embedding.key)
     places = (inside, cached) if _writable(folder) else (cached, inside)
     known = None if rebuild else _read(places, embedding, say)
-    update = _Update(listing, known, embedding.width)
+    update = Update(entries, known, embedding.width)
     path: Path | None = next((place for place in places if place.exists()), None)
     try:
         _embed(folder, update, embedding, batch_size, threads, progress, lambda: _write(update, places, embedding))
     except BaseException as error:
         if update.embedded and _write(update, places, embedding) and isinstance(error, KeyboardInterrupt):
-            say(f"Stopped with {_images(update.embedded)} embedded; they are kept, and the next search goes on there.")
+            kept = count_of(update.embedded, embedding.modalities)
+            say(f"Stopped with {kept} embedded; they are kept, and the next search goes on there.")
         raise
     if update.differs:
         path = _write(update, places, embedding)
@@ -122,77 +148,36 @@ def refresh_index(
             say(f'The index can be written neither to "{show(folder)}" nor to the cache folder: it is not kept.')
         elif path == cached:
             say(f'"{show(folder)}" cannot be written, so its index is kept in "{show(cached.parent)}".')
-    data = update.data()
-    readable = data.readable
+    good = update.readable.any(axis=1)
+    rows = np.flatnonzero(good).tolist()
     index = FolderIndex(
         folder=folder,
-        names=[name for name, good in zip(data.names, readable.tolist(), strict=True) if good],
-        features=torch.from_numpy(data.features if readable.all() else data.features[readable]),
+        names=[update.names[row] for row in rows],
+        features=torch.from_numpy(update.features if good.all() else update.features[good]),
+        modalities=embedding.modalities,
+        files=_readable_files(update, rows) if embedding.modalities else [],
         new=update.new,
         changed=update.changed,
         deleted=update.deleted,
         embedded=update.embedded,
-        unreadable=[show(name) for name, good in zip(data.names, readable.tolist(), strict=True) if not good],
+        unreadable=[show(name) for name in update.unreadable()],
         path=path,
     )
     if index.unreadable:
         say(_left_out("file cannot be read as an image", "files cannot be read as images", index.unreadable))
     if not index.names:
         raise DataError(
-            f'None of the {_images(len(data.names))} in "{show(folder)}" can be read.', "Look at one of the files."
+            f'None of the {count_of(len(index.unreadable))} in "{show(folder)}" can be read.',
+            "Look at one of the files.",
         )
     say(index.sentence())
     return index
 
 
-class _Update:
-    """The listing of a folder, its rows in the earlier index, and what has been embedded since."""
-
-    def __init__(self, listing: Listing, known: IndexData | None, width: int) -> None:
-        self.names = list(listing.files)
-        self.stamps = np.array(list(listing.files.values()), dtype=np.int64).reshape(-1, 3)
-        self.readable = np.zeros(len(self.names), dtype=bool)
-        self.done = np.zeros(len(self.names), dtype=bool)
-        self.embedded = self.new = self.changed = self.deleted = 0
-        self.differs = True
-        if known is not None and known.names == self.names and np.array_equal(known.stamps, self.stamps):
-            self.features, self.readable = known.features, known.readable
-            self.done[:] = True
-            self.differs = False
-            return
-        self.features = np.zeros((len(self.names), width), dtype=np.float32)
-        if known is None or not known.names:
-            self.new = len(self.names)
-            return
-        rows = {name: row for row, name in enumerate(known.names)}
-        old = np.array([rows.get(name, -1) for name in self.names], dtype=np.int64)
-        there = old >= 0
-        same = (known.stamps[old] == self.stamps) & there[:, None]
-        # Permission to read a file changes its own time alone, so that decides for those that could not be read.
-        self.done = same[:, 0] & same[:, 1] & (same[:, 2] | known.readable[old])
-        self.features[self.done] = known.features[old[self.done]]
-        self.readable[self.done] = known.readable[old[self.done]]
-        self.new = int((~there).sum())
-        self.changed = int((there & ~self.done).sum())
-        self.deleted = len(known.names) - int(there.sum())
-
-    def todo(self) -> list[int]:
-        places: list[int] = np.flatnonzero(~self.done).tolist()
-        return places
-
-    def data(self) -> IndexData:
-        """What is done so far."""
-        if self.done.all():
-            return IndexData(self.names, self.stamps, self.readable, self.features)
-        rows = np.flatnonzero(self.done)
-        names = [self.names[row] for row in rows]
-        return IndexData(names, self.stamps[rows], self.readable[rows], self.features[rows])
-
-
 @torch.no_grad()
 def _embed(
     folder: Path,
-    update: _Update,
+    update: Update,
     embedding: Embedding,
     batch_size: int,
     threads: int,
@@ -205,21 +190,24 @@ def _embed(
         return
     transform = EvalTransform(embedding.preprocess)
 
-    def load(row: int) -> Tensor | None:
-        try:
-            # Transformed here, so that few images are held in full size.
-            return transform(read_image(ImageFile(folder / update.names[row])))
-        except DataError:
-            return None
+    def load(row: int) -> dict[int, Tensor]:
+        """The images of an entry, by the places of their modalities."""
+        found = {}
+        for place, name in enumerate(update.files[row]):
+            if name is not None:
+                with contextlib.suppress(DataError):
+                    # Transformed here, so that few images are held in full size.
+                    found[place] = transform(read_image(ImageFile(folder / name)))
+        return found
 
     saved, seen = time.monotonic(), 0
     for rows, images in _read_ahead(load, todo, batch_size, threads):
-        good = [row for row, image in zip(rows, images, strict=True) if image is not None]
+        good = [row for row, there in zip(rows, images, strict=True) if there]
         if good:
-            batch = torch.stack([image for image in images if image is not None])
-            features = F.normalize(embedding.encode(batch).float(), dim=-1)
-            update.features[good] = features.cpu().numpy()
-        update.readable[good] = True
+            batch, present = stack_samples([there for there in images if there], range(len(update.files[0])))
+            encoded = embedding.encode(batch, present) if embedding.modalities else embedding.encode(batch[:, 0])
+            update.features[good] = F.normalize(encoded.float(), dim=-1).cpu().numpy()
+            update.readable[good] = present.numpy()
         update.done[rows] = True
         update.embedded += len(good)
         seen += len(rows)
@@ -231,11 +219,11 @@ def _embed(
 
 
 def _read_ahead(
-    load: Callable[[int], Tensor | None], rows: Sequence[int], batch_size: int, threads: int
-) -> Iterator[tuple[list[int], list[Tensor | None]]]:
+    load: Callable[[int], dict[int, Tensor]], rows: Sequence[int], batch_size: int, threads: int
+) -> Iterator[tuple[list[int], list[dict[int, Tensor]]]]:
     """Batches in order; threads read the next ones meanwhile (decoding an image leaves Python's lock)."""
     pool = ThreadPoolExecutor(threads, "reidtune-read")
-    waiting: deque[tuple[list[int], list[Future[Tensor | None]]]] = deque()
+    waiting: deque[tuple[list[int], list[Future[dict[int, Tensor]]]]] = deque()
     try:
         for start in range(0, len(rows), batch_size):
             chunk = list(rows[start : start + batch_size])
@@ -254,13 +242,13 @@ def _read(places: Sequence[Path], embedding: Embedding, say: Callable[[str], Non
     there = [place for place in places if place.is_file()]
     for place in sorted(there, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         try:
-            return read_index(place, embedding.key, embedding.width)
+            return read_index(place, embedding.key, embedding.width, max(1, len(embedding.modalities)))
         except IndexFileError as error:
             say(f'The index "{show(place)}" {error}; the images are embedded anew.')
     return None
 
 
-def _write(update: _Update, places: Sequence[Path], embedding: Embedding) -> Path | None:
+def _write(update: Update, places: Sequence[Path], embedding: Embedding) -> Path | None:
     """Write what is done to the first place that takes it."""
     for place in places:
         try:
@@ -276,8 +264,17 @@ def _writable(folder: Path) -> bool:
     return os.access(own if own.is_dir() else folder, os.W_OK | os.X_OK)
 
 
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count:,} images"
+def count_of(count: int, modalities: Sequence[str] = ()) -> str:
+    """``1,200 images``, or samples where there are modalities."""
+    noun = "sample" if modalities else "image"
+    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _readable_files(update: Update, rows: Sequence[int]) -> list[tuple[str | None, ...]]:
+    known = update.readable.tolist()
+    return [
+        tuple(name if good else None for name, good in zip(update.files[row], known[row], strict=True)) for row in rows
+    ]
 
 
 def _left_out(one: str, several: str, names: Sequence[str]) -> str:

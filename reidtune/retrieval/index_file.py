@@ -21,8 +21,8 @@ class IndexFileError(Exception):
 
 @dataclass(frozen=True)
 class IndexData:
-    """``names`` of N files, sorted; ``stamps`` int64 [N, 3]; ``readable`` bool [N]; ``features`` float32 [N, D], zero
-    for files that cannot be read."""
+    """``names`` of N images or samples, sorted; ``stamps`` int64 [N, M, 3] and ``readable`` bool [N, M] of their M
+    files; ``features`` float32 [N, D], zero where no file can be read."""
 
     names: list[str]
     stamps: np.ndarray
@@ -41,8 +41,8 @@ def write_index(path: Path, data: IndexData, key: str) -> None:
     names = b"\0".join(os.fsencode(name) for name in data.names)  # the one byte that no name holds
     tensors = {
         "names": np.frombuffer(names, dtype=np.uint8),
-        "stamps": data.stamps,
-        "readable": data.readable.astype(np.uint8),
+        "stamps": data.stamps.reshape(len(data.names), -1),
+        "readable": data.readable.astype(np.uint8).reshape(-1),
         "features": data.features,
     }
     content = save(tensors, {"reidtune-index": FORMAT, "key": key, "checksum": _checksum(tensors)})
@@ -59,8 +59,9 @@ def write_index(path: Path, data: IndexData, key: str) -> None:
             temporary.unlink()
 
 
-def read_index(path: Path, key: str, width: int) -> IndexData:
-    """The index in ``path``, if it was written whole, under ``key``, with features of ``width`` values.
+def read_index(path: Path, key: str, width: int, files: int = 1) -> IndexData:
+    """The index in ``path``, if it was written whole, under ``key``, with features of ``width`` values and ``files``
+    files a row.
 
     Raises:
         IndexFileError: it was not; nothing in the file is ever executed.
@@ -79,13 +80,13 @@ def read_index(path: Path, key: str, width: int) -> IndexData:
     stamps, readable, features = tensors["stamps"], tensors["readable"], tensors["features"]
     if (
         metadata.get("checksum") != _checksum(tensors)
-        or (stamps.dtype, stamps.shape) != (np.int64, (len(names), 3))
-        or (readable.dtype, readable.shape) != (np.uint8, (len(names),))
+        or (stamps.dtype, stamps.shape) != (np.int64, (len(names), 3 * files))
+        or (readable.dtype, readable.shape) != (np.uint8, (len(names) * files,))
         or (features.dtype, features.shape) != (np.float32, (len(names), width))
         or not np.isfinite(features).all()
     ):
         raise IndexFileError("is damaged")
-    return IndexData(names, stamps, readable.astype(bool), features)
+    return IndexData(names, stamps.reshape(-1, files, 3), readable.astype(bool).reshape(-1, files), features)
 
 
 def _checksum(tensors: dict[str, np.ndarray]) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reidtune.errors import DataError, ReidtuneError, SettingsError
 from reidtune.retrieval.protocol import ALL, LEAVE_ONE_OUT, check_protocol, ignored, needs_places
-from reidtune.retrieval.shared import anything_missing, shared_cosine
+from reidtune.retrieval.shared import SharedGallery, anything_missing
 
 TIE_RULE = "stable: equal scores keep gallery order"
 JUNK = -1
@@ -78,6 +78,8 @@ def rank(
     gallery_ids: Sequence[int] | Tensor,
     query_cameras: Sequence[int] | Tensor | None = None,
     gallery_cameras: Sequence[int] | Tensor | None = None,
+    query_rows: Sequence[int] | Tensor | None = None,
+    gallery_rows: Sequence[int] | Tensor | None = None,
     protocol: str = "cross-camera",
     similarity: str = "cosine",
     pieces: int = 1,
@@ -92,11 +94,13 @@ def rank(
         gallery_ids: identities [G]; −1 is junk and dropped, 0 an ordinary distractor.
         query_cameras: cameras (scenes for ``cross-scene``) [Q], where the protocol needs them.
         gallery_cameras: likewise [G].
+        query_rows: for ``leave-one-out``, which sample of the one set each query is [Q], and ``gallery_rows`` [G];
+            default: both are the whole set.
         protocol: a name of :data:`reidtune.retrieval.protocol.PROTOCOLS`.
         similarity: ``cosine`` normalises the features (a zero vector is at right angles to everything);
             ``euclidean`` takes the squared distance of them as they are.
-        pieces: with the cosine, features are this many equal parts, one a modality, of which zeros are missing: pairs
-            are compared by what both have, see :func:`reidtune.retrieval.shared.shared_cosine`.
+        pieces: with the cosine, features are this many equal parts, one a modality, of which zeros are missing; where
+            any is, scores are those of :class:`reidtune.retrieval.shared.SharedGallery`.
         tile: most queries at a time, fewer where the gallery is very large: memory is some 40 bytes × tile × G. Results
             do not depend on it beyond the last bits of fp32 products.
 
@@ -126,13 +130,18 @@ def rank(
             )
         places = _labels(query_cameras, len(queries), "query_cameras")
         item_places = _labels(gallery_cameras, len(items), "gallery_cameras")
-    if protocol == LEAVE_ONE_OUT and len(queries) != len(items):
+    if (query_rows is None) != (gallery_rows is None):
+        raise SettingsError("Rows are given of one side only.", "Give both query_rows and gallery_rows, or neither.")
+    if protocol == LEAVE_ONE_OUT and query_rows is None and len(queries) != len(items):
         raise SettingsError(
             f"leave-one-out needs one set as query and gallery, but there are {len(queries)} queries and "
             f"{len(items)} gallery items.",
             "Use --protocol all.",
         )
     rows, item_rows = torch.arange(len(queries)), torch.arange(len(items))
+    if query_rows is not None and gallery_rows is not None:
+        rows = _labels(query_rows, len(queries), "query_rows")
+        item_rows = _labels(gallery_rows, len(items), "gallery_rows")
     kept = item_ids != JUNK
     junk = int((~kept).sum())
     if junk:  # else no copy of a large gallery
@@ -141,7 +150,9 @@ def rank(
     if pieces < 1 or queries.shape[1] % pieces:
         raise SettingsError(f"Features of {queries.shape[1]} columns are not {pieces} equal parts.")
     lengths = None
-    apart = similarity == "cosine" and (anything_missing(queries, pieces) or anything_missing(items, pieces))
+    shared = None
+    if similarity == "cosine" and (anything_missing(queries, pieces) or anything_missing(items, pieces)):
+        shared = SharedGallery(items, pieces)
     if similarity == "cosine":
         queries, items = _unit(queries), _unit(items)
     else:
@@ -154,7 +165,7 @@ def rank(
     step = max(1, min(tile, _TILE_ENTRIES // max(1, len(items))))
     for start in range(0, len(queries), step):
         part = slice(start, start + step)
-        scores = shared_cosine(queries[part], items, pieces) if apart else _scores(queries[part], items, lengths)
+        scores = _scores(queries[part], items, lengths, shared)
         drop = ignored(
             protocol, ids[part], item_ids, None if places is None else places[part], item_places, rows[part], item_rows
         )
@@ -215,9 +226,12 @@ def _keys(scores: Tensor) -> Tensor:
     return keys
 
 
-def _scores(queries: Tensor, items: Tensor, lengths: Tensor | None) -> Tensor:
-    """Higher is nearer, [Q, G]: the cosine, or minus the squared distance where ``lengths`` has the items' |g|² [G]."""
+def _scores(queries: Tensor, items: Tensor, lengths: Tensor | None, shared: SharedGallery | None) -> Tensor:
+    """Higher is nearer, [Q, G]: the cosine, or minus the squared distance where ``lengths`` has the items' |g|² [G], or
+    what ``shared`` makes of it."""
     with torch.autocast("cpu", enabled=False):  # a caller's bf16 would reorder the gallery
+        if shared is not None:
+            return shared.scores(queries)
         product = queries @ items.T
     if lengths is None:
         return product

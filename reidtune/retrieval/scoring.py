@@ -14,7 +14,9 @@ from reidtune.data.record import Record
 from reidtune.retrieval.embed import Encode, EncodeTexts, Tokenizer, embed_records, embed_texts
 from reidtune.retrieval.protocol import CROSS_MODALITY, LEAVE_ONE_OUT, ignored
 from reidtune.retrieval.rank import JUNK, RankResult, rank
+from reidtune.retrieval.shared import SharedGallery, anything_missing
 
+Rows = tuple[Sequence[int], Sequence[int]]
 CARVED_SPLIT = "validation identities, carved from the training identities"
 OWN_SPLIT = "the dataset's own validation split"
 
@@ -29,15 +31,26 @@ def rank_records(
     batch_size: int = 64,
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
+    modalities: Sequence[str] = (),
 ) -> RankResult:
-    """Embed query and gallery (a record in both once) and rank by cosine.
+    """Embed query and gallery (a record in both once), of these ``modalities`` where there are some, and rank by
+    cosine.
 
     Raises:
         DataError: an image cannot be read, or no query can be scored under this protocol.
         SettingsError: the protocol needs cameras that the records do not have.
     """
-    features = embed_both(encode, preprocess, query, gallery, batch_size=batch_size, workers=workers, progress=progress)
-    return rank_features(*features, query, gallery, protocol)
+    features = embed_both(
+        encode,
+        preprocess,
+        query,
+        gallery,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
+        modalities=modalities,
+    )
+    return rank_features(*features, query, gallery, protocol, pieces=max(1, len(modalities)))
 
 
 def embed_both(
@@ -49,12 +62,19 @@ def embed_both(
     batch_size: int = 64,
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
+    modalities: Sequence[str] = (),
 ) -> tuple[Tensor, Tensor]:
     """Features of query [Q, D] and gallery [G, D], L2-normalised; a record in both is embedded once."""
     unique = {id(record): record for record in (*query, *gallery)}
     places = {key: place for place, key in enumerate(unique)}
     features = embed_records(
-        encode, list(unique.values()), preprocess, batch_size=batch_size, workers=workers, progress=progress
+        encode,
+        list(unique.values()),
+        preprocess,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
+        modalities=modalities,
     )
     one, other = ([places[id(record)] for record in records] for records in (query, gallery))
     return features[one], features[other]
@@ -89,8 +109,12 @@ def rank_features(
     query: Sequence[Record],
     gallery: Sequence[Record],
     protocol: str,
+    *,
+    pieces: int = 1,
+    rows: Rows | None = None,
 ) -> RankResult:
-    """:func:`reidtune.retrieval.rank.rank` with identities and cameras (or scenes) of the records."""
+    """:func:`reidtune.retrieval.rank.rank` with identities and cameras (or scenes) of the records; ``rows`` of queries
+    and gallery are for ``leave-one-out`` of parts of a set."""
     return rank(
         query_features,
         gallery_features,
@@ -98,7 +122,10 @@ def rank_features(
         gallery_ids=[record.identity for record in gallery],
         query_cameras=_places(query, protocol),
         gallery_cameras=_places(gallery, protocol),
+        query_rows=None if rows is None else rows[0],
+        gallery_rows=None if rows is None else rows[1],
         protocol=protocol,
+        pieces=pieces,
     )
 
 
@@ -110,12 +137,16 @@ def best_matches(
     protocol: str,
     row: int,
     count: int,
+    *,
+    pieces: int = 1,
+    rows: Rows | None = None,
 ) -> list[Record]:
     """The first ``count`` gallery records for query ``row``, ignored and junk ones left out, ties in gallery order.
 
-    Features are L2-normalised, [Q, D] and [G, D].
+    Features are L2-normalised, [Q, D] and [G, D]; ``pieces`` and ``rows`` are those of :func:`rank_features`.
     """
-    this, rows = slice(row, row + 1), torch.arange(len(query))
+    this = slice(row, row + 1)
+    query_rows, gallery_rows = rows or (range(len(query)), range(len(gallery)))
     places = [_places(records, protocol) for records in (query, gallery)]
     dropped = ignored(
         protocol,
@@ -123,13 +154,17 @@ def best_matches(
         torch.tensor([record.identity for record in gallery]),
         None if places[0] is None else torch.tensor(places[0][this]),
         None if places[1] is None else torch.tensor(places[1]),
-        rows[this],
-        torch.arange(len(gallery)),
+        torch.tensor(query_rows[this]),
+        torch.tensor(gallery_rows),
     )
     out = torch.tensor([[record.identity == JUNK for record in gallery]])
     if dropped is not None:
         out |= dropped
-    order = (query_features[this] @ gallery_features.T)[0].sort(descending=True, stable=True).indices
+    if anything_missing(query_features, pieces) or anything_missing(gallery_features, pieces):
+        scores = SharedGallery(gallery_features, pieces).scores(query_features[this])
+    else:
+        scores = query_features[this] @ gallery_features.T
+    order = scores[0].sort(descending=True, stable=True).indices
     return [gallery[index] for index in order.tolist() if not out[0, index]][:count]
 
 
@@ -148,7 +183,8 @@ def validation_protocol(records: Sequence[Record], protocol: str) -> str:
 def validate(
     encode: Encode, preprocess: Preprocess, records: Sequence[Record], protocol: str, **options: Any
 ) -> dict[str, Any]:
-    """Metrics of a validation set against itself, with how they were obtained."""
+    """Metrics of a validation set against itself, with how they were obtained; ``options`` are those of
+    :func:`rank_records`, the ``modalities`` of multi-modal samples among them."""
     result = rank_records(encode, preprocess, records, records, protocol, **options)
     return {
         **result.metrics(),

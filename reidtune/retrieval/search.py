@@ -1,24 +1,25 @@
-"""Searching a folder of images by a sentence, by an image, or by both."""
+"""Searching a folder of images, or of samples of several modalities, by a sentence, by images, or by both."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from reidtune.data.image import check_header
+from reidtune.data.batch import Batch
 from reidtune.data.open import DEMOS
-from reidtune.data.record import ImageFile
 from reidtune.data.scan import show
 from reidtune.errors import DataError, SettingsError, did_you_mean
+from reidtune.inputs import known_modality
 from reidtune.retrieval.index import Embedding, FolderIndex, refresh_index
+from reidtune.retrieval.query import QueryImages, check_query, files_of, query_feature, query_images
+from reidtune.retrieval.shared import SharedGallery, anything_missing
 
 if TYPE_CHECKING:
     from reidtune.model import Model
@@ -28,19 +29,21 @@ _ROWS = 65_536  # scored at once
 
 @dataclass(frozen=True)
 class Match:
-    """An image that was found: ``rank`` from 1, ``name`` relative to the folder, ``score``: its cosine with the
-    query."""
+    """An image or sample that was found: ``rank`` from 1, ``name`` relative to the folder, ``score``: its cosine with
+    the query. ``paths`` are a sample's files by modality, ``path`` the first of them."""
 
     rank: int
     name: str
     path: Path
     score: float
+    paths: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class SearchResult:
     """``matches``, best first, of a query; ``weight`` is the share of the text in it (1 without an image, 0 without a
-    text). ``model`` holds ``backbone`` and ``delta`` as ``evaluate --json`` does."""
+    text). ``model`` holds ``backbone`` and ``delta`` as ``evaluate --json`` does. Of samples, ``modalities`` are the
+    model's, ``images`` the query's files by modality and ``image`` the first of them."""
 
     text: str | None
     image: Path | None
@@ -48,21 +51,29 @@ class SearchResult:
     matches: list[Match]
     index: FolderIndex
     model: dict[str, Any]
+    modalities: tuple[str, ...] = ()
+    images: dict[str, Path] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``search --json`` prints."""
-        index = self.index
+        index, several = self.index, bool(self.modalities)
+        results = [{"rank": match.rank, "path": str(match.path), "score": match.score} for match in self.matches]
+        if several:
+            results = [row | {"paths": _texts(match.paths)} for row, match in zip(results, self.matches, strict=True)]
         return {
             "schema": 1,
             "query": {
                 "text": self.text,
                 "image": None if self.image is None else str(self.image),
+                **({"images": _texts(self.images)} if several else {}),
                 "weight": self.weight,
             },
+            **({"modalities": list(self.modalities)} if several else {}),
             "folder": str(index.folder),
-            "results": [{"rank": m.rank, "path": str(m.path), "score": m.score} for m in self.matches],
+            "results": results,
             "index": {
-                "images": len(index.names),
+                **({"samples": len(index.names)} if several else {}),
+                "images": sum(file is not None for row in index.files for file in row) if several else len(index.names),
                 "new": index.new,
                 "changed": index.changed,
                 "deleted": index.deleted,
@@ -79,9 +90,10 @@ def search(
     folder: str | Path,
     *,
     text: str | None = None,
-    image: str | Path | None = None,
+    image: QueryImages | None = None,
     weight: float = 0.5,
     top: int = 10,
+    modality: str | None = None,
     batch_size: int = 64,
     threads: int | None = None,
     rebuild: bool = False,
@@ -95,51 +107,50 @@ def search(
     or the image's feature, or of both normalise(weight · text + (1 − weight) · image); scores are cosines with it, and
     equal scores stand in the order of their names. A query image that lies in the folder is not among its own matches.
 
+    With a model of several modalities, samples are found instead of images: files of the same name in folders that are
+    called after modalities (``RGB/7.jpg``, ``NI/7.jpg``). Query and sample are compared by the modalities that both
+    have. A text stands in the place of each modality of the query's images, of all where there are none.
+
     Args:
         model: what :func:`reidtune.load` gives.
         folder: any folder; no labels are needed.
+        image: a file; of several modalities a mapping, ``{"rgb": "a.jpg", "nir": "b.jpg"}``, or a file of the first.
+        modality: what every image of the folder is of, where there are no folders of modalities; default: the one that
+            ``folder`` is called after, else the first.
         weight: the share of the text, 0–1, where there is an image as well.
         top: how many matches, at most.
         threads: threads that read images; default: one a processor, at most 4.
         rebuild: embed everything anew.
-        say: gets sentences for the user. progress: told (images done, images to embed).
+        say: gets sentences for the user. progress: told (images or samples done, those to embed).
 
     Raises:
-        SettingsError: neither text nor image, or a value out of range.
+        SettingsError: neither text nor image, a value out of range, or a modality that the model does not know.
         DataError: there is no such folder, it holds no image that can be read, or the query image cannot be read.
     """
     check_query(text, image, weight, top)
     folder = Path(folder).expanduser()
-    picture = None if image is None else Path(image).expanduser()
-    share = weight if text is not None and picture is not None else float(text is not None)
-    query = query_feature(model, text, picture, share)
-    if text is not None and model.header is not None and model.header.task == "image":
+    images = query_images(model, image)
+    if model.modalities and "" in files_of(image):
+        say(f"The query's image counts as {model.modalities[0]}; --image NAME=FILE says another.")
+    share = weight if text is not None and images else float(text is not None)
+    embedding = embedding_of(model, modality)
+    query = query_feature(model, text, images, share)
+    if text is not None and model.header is not None and model.header.task in ("image", "multimodal"):
         say("The delta was trained on images without texts; a text may find more with one trained on captions.")
     index = refresh_index(
         folder,
-        embedding_of(model),
+        embedding,
         batch_size=batch_size,
         threads=threads or min(4, os.cpu_count() or 1),
         rebuild=rebuild,
         say=say,
         progress=progress,
     )
-    return SearchResult(text, picture, share, best(index, query, top, picture), index, _describe(model))
-
-
-def check_query(text: str | None, image: str | Path | None, weight: float = 0.5, top: int = 10) -> None:
-    """Raise :class:`SettingsError` or :class:`DataError` for a query that cannot be searched for, which is better known
-    before a model is loaded. The image is opened, not decoded."""
-    if text is None and image is None:
-        raise SettingsError("There is nothing to search for.", "Give a text, an image, or both.")
-    if text is not None and not text.strip():
-        raise SettingsError("The text to search for is empty.", 'Say who is looked for: "a woman in a red coat".')
-    if not 0 <= weight <= 1:
-        raise SettingsError(f"The weight of the text is {weight}.", "Choose a value from 0 to 1.")
-    if top < 1:
-        raise SettingsError(f"The number of matches is {top}.", "Choose at least 1.")
-    if image is not None:
-        check_header(ImageFile(Path(image).expanduser()))
+    files = list(images.values())
+    named = images if model.modalities else {}
+    first = files[0] if files else None
+    matches = best(index, query, top, files)
+    return SearchResult(text, first, share, matches, index, _describe(model), model.modalities, named)
 
 
 def find_folder(source: str | Path) -> Path:
@@ -162,31 +173,13 @@ def find_folder(source: str | Path) -> Path:
     return folder
 
 
-def query_feature(model: Model, text: str | None, image: Path | None, weight: float) -> Tensor:
-    """The feature [D] of a query, L2-normalised, float32; ``weight`` is the share of the text where both are given.
+def embedding_of(model: Model, modality: str | None = None) -> Embedding:
+    """How ``model`` embeds images or samples (all images being of ``modality``, where one is given), under a key that
+    changes with anything that changes its features.
 
     Raises:
-        DataError: the image cannot be read.
-        SettingsError: the model's texts and images have features of different widths.
+        SettingsError: a modality that the model does not know.
     """
-    images = model.tuner.feature_width(model.backbone.image)
-    texts = model.tuner.feature_width(model.backbone.text)
-    if text is not None and texts != images:
-        raise SettingsError(
-            f"This model's images have {images} values and its texts {texts}: they cannot be compared.",
-            "Search by --image alone, or with another delta.",
-        )
-    parts = []
-    if text is not None:
-        parts.append((weight if image is not None else 1.0) * model.embed_texts([text])[0])
-    if image is not None:
-        parts.append((1 - weight if text is not None else 1.0) * model.embed_images([image])[0])
-    return F.normalize(torch.stack(parts).sum(dim=0), dim=0)
-
-
-def embedding_of(model: Model) -> Embedding:
-    """How ``model`` embeds images, under a key that changes with anything that changes its features."""
-    width = model.tuner.feature_width(model.backbone.image)
     if model.header is not None:
         key = f"delta {model.header.digest}"
     else:
@@ -195,25 +188,50 @@ def embedding_of(model: Model) -> Embedding:
             from reidtune.backbone.fingerprint import tensor_hashes
 
             key += f" tuner {hashlib.sha256(repr(tensor_hashes(tensors)).encode()).hexdigest()}"
-    return Embedding(model.encode_images, model.backbone.preprocess, width, key)
+    preprocess, width = model.backbone.preprocess, model.tuner.feature_width(model.backbone.image)
+    if not model.modalities:
+        if modality is not None:
+            raise SettingsError(
+                f"This model has no modalities, so none is {modality}.", "Use a delta trained on multi-modal data."
+            )
+        return Embedding(model.encode_images, preprocess, width, key)
+    if modality is not None:
+        modality = known_modality(modality, model.modalities)
+    key += f" samples of {','.join(model.modalities)}{f', all {modality}' if modality else ''}"
+
+    def encode(images: Tensor, present: Tensor) -> Tensor:
+        return model.encode(Batch(images, present=present))
+
+    return Embedding(encode, preprocess, width * len(model.modalities), key, model.modalities, modality)
 
 
-def best(index: FolderIndex, query: Tensor, top: int, without: Path | None = None) -> list[Match]:
-    """The ``top`` images of ``index`` by cosine with ``query`` [D], leaving out the file ``without``.
+def best(index: FolderIndex, query: Tensor, top: int, without: Sequence[Path] = ()) -> list[Match]:
+    """The ``top`` images or samples of ``index`` by cosine with ``query`` [D], leaving out those that have one of the
+    files ``without``.
 
     Sums are taken in double precision: equal features then have equal scores wherever they stand.
     """
-    chunks = [index.features[start : start + _ROWS] for start in range(0, len(index.features), _ROWS)]
-    scores = torch.cat([chunk.double() @ query.double() for chunk in chunks]).float()
-    own = None if without is None else _identity(without)
+    pieces = max(1, len(index.modalities))
+    if anything_missing(query[None], pieces) or anything_missing(index.features, pieces):
+        scores = SharedGallery(index.features.double(), pieces).scores(query[None].double())[0].float()
+    else:
+        chunks = [index.features[start : start + _ROWS].double() for start in range(0, len(index.features), _ROWS)]
+        scores = torch.cat([chunk @ query.double() for chunk in chunks]).float()
+    own = {_identity(path) for path in without} - {None}
     matches: list[Match] = []
     for row in scores.argsort(descending=True, stable=True).tolist():
         if len(matches) == top:
             break
-        path = index.folder / index.names[row]
-        if own is None or _identity(path) != own:
-            matches.append(Match(len(matches) + 1, show(index.names[row]), path, float(scores[row])))
+        paths = index.paths(row)
+        if own and any(_identity(path) in own for path in paths.values()):
+            continue
+        first, named = next(iter(paths.values())), paths if index.modalities else {}
+        matches.append(Match(len(matches) + 1, show(index.names[row]), first, float(scores[row]), named))
     return matches
+
+
+def _texts(paths: Mapping[str, Path]) -> dict[str, str]:
+    return {name: str(path) for name, path in paths.items()}
 
 
 def _describe(model: Model) -> dict[str, Any]:

@@ -1,36 +1,52 @@
-"""Comparing samples of which some lack a modality: by what both have."""
+"""Comparing samples of which some lack a modality."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
-def shared_cosine(query: Tensor, gallery: Tensor, pieces: int) -> Tensor:
-    """Cosines [Q, G] of features [Q, D] and [G, D] that are ``pieces`` equal parts side by side, one a modality; a part
-    of zeros is missing.
+class SharedGallery:
+    """A gallery [G, D] of which some samples, or some queries, lack a modality. Features are ``pieces`` equal parts side
+    by side, one a modality; a part of zeros is missing.
 
-    A pair is compared by the parts that both have, as if the others had never been there, so that a gallery item is
-    not judged by what the query cannot know. Where two samples have no part in common, the means of the parts that each
-    has are compared: modalities share one feature space. Where nothing is missing it is the plain cosine.
+    Every part is scaled to length 1, and a score is the mean of the cosines of the parts that the query has: what the
+    query lacks does not count. A part that a gallery sample lacks is taken to be the gallery's mean of that part, so
+    that the pair gets the similarity that is to be expected of it. Cosines of the common parts alone would not do:
+    those of different modalities are not on one scale, and samples of the modality with the highest ones would come
+    first, whoever they show. Where nothing at all is in common, the mean deviations of both samples from the gallery's
+    means are compared, since all modalities share one feature space.
     """
-    parts = [features.reshape(len(features), pieces, -1) for features in (query, gallery)]
-    squares = [part.square().sum(-1) for part in parts]
-    there = [square > 0 for square in squares]
-    product = query @ gallery.T
-    if all(bool(known.all()) for known in there):
-        plain: Tensor = product / (query.norm(dim=1)[:, None] * gallery.norm(dim=1)).clamp(min=1e-12)
-        return plain
-    known = [one.to(query.dtype) for one in there]
-    lengths = (squares[0] @ known[1].T) * (known[0] @ squares[1].T)
-    scores: Tensor = product / lengths.sqrt().clamp(min=1e-12)
-    apart = (known[0] @ known[1].T) == 0
-    if apart.any():
-        means = [torch.nn.functional.normalize(part.sum(1), dim=1) for part in parts]
-        scores = torch.where(apart, means[0] @ means[1].T, scores)
-    return scores
+
+    def __init__(self, gallery: Tensor, pieces: int) -> None:
+        self.pieces = pieces
+        parts, self.known = self._parts(gallery)
+        self.means = parts.sum(0) / self.known.sum(0).clamp(min=1)[:, None]  # [M, D / M]
+        self.filled = torch.where(self.known[..., None], parts, self.means).flatten(1)
+        self.deviation = self._deviation(parts, self.known)
+
+    def scores(self, query: Tensor) -> Tensor:
+        """Queries [Q, D] → [Q, G]; higher is nearer."""
+        parts, known = self._parts(query)
+        count = known.sum(1).clamp(min=1)[:, None]
+        scores: Tensor = (parts.flatten(1) @ self.filled.T) / count
+        apart = known.to(parts.dtype) @ self.known.to(parts.dtype).T == 0
+        if apart.any():
+            scores = torch.where(apart, scores + self._deviation(parts, known) @ self.deviation.T, scores)
+        return scores
+
+    def _parts(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Parts of length 1 [N, M, D / M], and which are there [N, M]."""
+        parts = F.normalize(features.reshape(len(features), self.pieces, -1), dim=2)
+        return parts, parts.any(2)
+
+    def _deviation(self, parts: Tensor, known: Tensor) -> Tensor:
+        """How the parts that samples have deviate from the means, on average: [N, D / M]."""
+        deviations: Tensor = ((parts - self.means) * known[..., None]).sum(1) / known.sum(1).clamp(min=1)[:, None]
+        return deviations
 
 
 def anything_missing(features: Tensor, pieces: int) -> bool:
     """Whether a part of features [N, D] is all zeros."""
-    return pieces > 1 and bool((features.reshape(len(features), pieces, -1).abs().amax(-1) == 0).any())
+    return pieces > 1 and bool((~features.reshape(len(features), pieces, -1).any(-1)).any())

@@ -33,8 +33,10 @@ def text_prior(backbone: Backbone, texts: Sequence[str], rows: int, layers: int)
     """The words of ``texts`` as rows [layers, M, rows, d_t], for each block of an image tower of ``layers`` blocks.
 
     W_l = T_l(W_{l−1}) are the words and the end token of a text after block l of the frozen text encoder, averaged to
-    ``rows`` by adaptive pooling. The start token is left out: it sees itself alone and is the same in every text. Where
-    the towers differ in depth, the block at the same share of the depth is taken.
+    ``rows`` by adaptive pooling and scaled to length 1: the rows of a text encoder are so long (20 and more) that a
+    step of Adam on a map of them would move a prompt by far more than its own size. The start token is left out: it
+    sees itself alone and is the same in every text. Where the towers differ in depth, the block at the same share of
+    the depth is taken.
     """
     recorder = _Recorder()
     ids = backbone.tokenizer(list(texts)).to(backbone.device)
@@ -45,7 +47,7 @@ def text_prior(backbone: Backbone, texts: Sequence[str], rows: int, layers: int)
     for layer in range(layers):
         words = recorder.blocks[-(-(layer + 1) * depth // layers) - 1].float()
         pooled.append(torch.stack([_pool(words[place, 1 : end + 1], rows) for place, end in enumerate(ends)]))
-    return torch.stack(pooled)
+    return F.normalize(torch.stack(pooled), dim=-1)
 
 
 @torch.no_grad()

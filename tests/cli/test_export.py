@@ -103,3 +103,18 @@ def test_a_smaller_delta_says_what_it_costs(capsys, small_world, small_backbone,
     printed = capsys.readouterr()
     assert "of the delta's norm is lost" in printed.out
     assert run(["export", str(run_folder), "--data", str(small_world), "--output", str(tmp_path / "x"), backbone]) == 2
+
+
+def test_deltas_of_samples(capsys, spectral_world, small_backbone, multimodal_delta, tmp_path):
+    backbone = f"--backbone=local-dir:{small_backbone.architecture.folder}"
+    shared, each = multimodal_delta("lora"), multimodal_delta("lora", ("rgb", "nir"), per_modality=True)
+    assert run(["export", str(shared), "--output", str(tmp_path / "merged"), backbone]) == 0
+    assert "side by side, in the order rgb, nir, tir" in capsys.readouterr().out
+    assert run(["export", str(each), "--output", str(tmp_path / "other"), backbone]) == 2
+    assert "has parts of its own for each of rgb, nir (per_modality)" in capsys.readouterr().err
+    half = tmp_path / "half.safetensors"
+    measured = ["--data", str(spectral_world), "--json"]
+    assert run(["export", str(shared), "--to=half", "--output", str(half), backbone, *measured]) == 0
+    result = json.loads(capsys.readouterr().out)
+    before, after = (result["evaluated"][when]["mAP"] for when in ("before", "after"))
+    assert 0 < before == pytest.approx(after, abs=0.01)

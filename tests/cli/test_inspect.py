@@ -81,6 +81,30 @@ def test_json(delta: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["verified"] is True
 
 
+def test_a_delta_of_samples_says_its_modalities_and_how_it_is_used(
+    delta: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["inspect", str(delta), "--json"]) == 0
+    assert "modalities" not in json.loads(capsys.readouterr().out)
+    assert run(["inspect", str(delta)]) == 0
+    assert not {"Use", "modalities"} & set(capsys.readouterr().out.split())
+    values = read_header(delta).to_json()
+    for computed in ("norms", "digest", "parameters"):
+        del values[computed]
+    data = {**values["data"], "modalities": ["rgb", "tir"]}
+    path = tmp_path / "samples.safetensors"
+    write_delta(path, {"a.b": torch.ones(1)}, {**values, "task": "multimodal", "data": data})
+    assert run(["inspect", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["modalities"] == found["data"]["modalities"] == ["rgb", "tir"]
+    assert run(["inspect", str(path)]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines.count("modalities rgb, tir") == 2
+    assert "needs samples of images of rgb, tir; some may be missing in a sample, not all" in lines
+    assert "search reidtune search FOLDER --delta DELTA --image rgb=FILE --image tir=FILE" in lines
+    assert 'Python reidtune.load(DELTA).embed_samples([{"rgb": "rgb.jpg", "tir": "tir.jpg"}])' in lines
+
+
 @pytest.mark.parametrize("flags", [["--json"], []])
 def test_a_missing_delta(flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["inspect", str(tmp_path / "none.safetensors"), *flags]) == 2

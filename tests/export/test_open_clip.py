@@ -73,6 +73,46 @@ def test_methods_with_rows_or_branches_are_refused_with_the_alternative(tuned, t
     assert not (tmp_path / "merged").exists()
 
 
+@pytest.mark.parametrize("name", ["lora", "full", "bias"])
+def test_what_all_modalities_share_is_merged(multimodal_delta, small_backbone, tmp_path, name):
+    model = load(multimodal_delta(name), backbone=f"local-dir:{small_backbone.architecture.folder}")
+    result = export_open_clip(model, tmp_path / "merged")
+    assert result["modalities"] == ["rgb", "nir", "tir"]
+    plain, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'merged'}")
+    pictures = [Image.effect_noise((50, 90 + place), 80).convert("RGB") for place in range(2)]
+    with torch.no_grad():
+        rgb, tir = (plain.eval().encode_image(preprocess(picture)[None])[0] for picture in pictures)
+    joined = torch.nn.functional.normalize(torch.cat([rgb, torch.zeros(24), tir]), dim=0)
+    assert torch.allclose(model.embed_samples([dict(zip(("rgb", "tir"), pictures, strict=True))])[0], joined, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "sentence"),
+    [
+        (
+            "dmpt",
+            {"texts": {"rgb": "a", "tir": "b"}, "bind_layers": 1},
+            "The method dmpt has parts for each of rgb, tir",
+        ),
+        ("mambapro", {}, "The method mambapro has parts for each of rgb, tir"),
+        ("lora", {"per_modality": True}, "This delta of lora has parts of its own for each of rgb, tir (per_modality)"),
+    ],
+)
+def test_parts_for_each_modality_are_refused_with_what_works(
+    multimodal_delta, small_backbone, tmp_path, name, settings, sentence
+):
+    path = multimodal_delta(name, ("rgb", "tir"), **settings)
+    model = load(path, backbone=f"local-dir:{small_backbone.architecture.folder}")
+    with pytest.raises(SettingsError) as error:
+        export_open_clip(model, tmp_path / "merged")
+    assert error.value.message == f"{sentence}, but plain open_clip has one image tower for all images, so it " + (
+        "cannot be merged."
+    )
+    assert "embed_samples" in error.value.hint
+    assert "--to half" in error.value.hint
+    assert not (tmp_path / "merged").exists()
+
+
 def test_existing_folders(tuned, tmp_path):
     model = tuned("lora")
     merged = tmp_path / "merged"

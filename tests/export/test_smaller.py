@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from reidtune.delta import read_header, read_tensors, write_delta
 from reidtune.errors import SettingsError
 from reidtune.export.formats import export_delta
 from reidtune.methods.registry import find_method
+from reidtune.model import load
 
 
 @pytest.fixture
@@ -126,3 +128,19 @@ def test_what_cannot_be_made_smaller_says_so(full, tmp_path, small_backbone, hea
     write_delta(other, method.tuner(small_backbone).tensors(), header_for(method, small_backbone))
     with pytest.raises(SettingsError, match="holds no full difference"):
         export_delta(other, "low-rank", tmp_path / "y.safetensors", rank=2)
+
+
+@pytest.mark.parametrize(("name", "to"), [("dmpt", "half"), ("full", "half"), ("full", "low-rank")])
+def test_a_smaller_delta_of_samples_embeds_samples(multimodal_delta, small_backbone, tmp_path, name, to):
+    texts = {"texts": {"rgb": "a", "nir": "b", "tir": "c"}, "bind_layers": 1}
+    path, small = multimodal_delta(name, **(texts if name == "dmpt" else {})), tmp_path / "small.safetensors"
+    result = export_delta(path, to, small, rank=14 if to == "low-rank" else None)
+    assert result["bytes"] < result["bytes_before"]
+    assert 0 < result["relative_error"] < 0.6
+    samples = [{"rgb": Image.linear_gradient("L"), "tir": Image.radial_gradient("L")}]
+    backbone, names = f"local-dir:{small_backbone.architecture.folder}", ("rgb", "nir", "tir")
+    models = [load(path, backbone=backbone), load(small, backbone=backbone), load(backbone=backbone, modalities=names)]
+    assert models[1].modalities == names
+    before, after, untuned = (model.embed_samples(samples) for model in models)
+    lost = float((after - before).norm() / (untuned - before).norm())
+    assert lost < (0.01 if to == "half" else 0.7)

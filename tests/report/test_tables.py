@@ -295,3 +295,35 @@ def test_images_without_a_caption_to_find_are_counted():
     changed["image_to_text"]["queries"]["skipped"] = 3
     assert "image to text, 3 of 3,074 images skipped." in obtained(changed)
     assert "skipped" not in obtained(text_result())
+
+
+def samples(query, gallery, **changes):
+    return result(
+        layout="rgbnt201",
+        task="multimodal",
+        modalities={"query": query, "gallery": gallery},
+        queries={"total": 836, "skipped": 0},
+        gallery={"total": 835, "ignored": 0},
+        **changes,
+    )
+
+
+def test_samples_of_several_modalities_are_counted_as_samples():
+    names = ["rgb", "nir", "tir"]
+    assert obtained(samples(names, names)).startswith(
+        "rgbnt201, cross-camera: 836 queries, 835 gallery samples, of rgb, nir and tir. Metrics in percent."
+    )
+    assert "836 queries of rgb, 835 gallery samples of nir and tir." in obtained(samples(["rgb"], ["nir", "tir"]))
+    plain = obtained(samples(["nir"], ["nir"]) | {"task": "image"})
+    assert "836 queries, 835 gallery images, of nir." in plain
+
+
+def test_samples_without_the_modalities_are_counted():
+    names = ["rgb"]
+    both = obtained(samples(names, names, left_out={"query": 2, "gallery": 1}))
+    assert "of rgb; 2 queries and 1 gallery sample left out for want of these modalities." in both
+    one = obtained(samples(names, names, left_out={"query": 0, "gallery": 1_040}))
+    assert "of rgb; 1,040 gallery samples left out for want of these modalities." in one
+    assert "left out" not in obtained(samples(names, names, left_out={"query": 0, "gallery": 0}))
+    junk = samples(names, names) | {"gallery": {"total": 9, "ignored": 3}}
+    assert "3 junk samples left out" in obtained(junk)

@@ -160,6 +160,17 @@ def test_leave_one_out_ignores_the_item_itself_and_not_its_duplicate():
     assert (result.queries, result.gallery, result.ignored) == (4, 3, 1)
 
 
+def test_leave_one_out_of_parts_of_a_set_goes_by_their_rows():
+    features = on_a_line([0.0, 1.0, 3.0, 3.5])
+    parts = {"query_ids": [1, 2], "gallery_ids": [1, -1, 1, 2], "query_rows": [7, 9], "gallery_rows": [7, 8, 4, 9]}
+    result = rank(features[[0, 3]], features, **parts, protocol="leave-one-out", similarity="euclidean")
+    assert result.first_hit.tolist() == [1, 0]  # the item at 3.0; the second query has only itself
+    result = rank(features[[0, 3]], features, **parts, protocol="all", similarity="euclidean")
+    assert result.first_hit.tolist() == [1, 1]
+    with pytest.raises(SettingsError, match="of one side only"):
+        rank(features, features, query_ids=[1] * 4, gallery_ids=[1] * 4, query_rows=[1, 2, 3, 4], protocol="all")
+
+
 def test_equal_scores_keep_gallery_order():
     query, gallery = torch.ones(1, 4), torch.ones(5, 4)
     for place in range(5):

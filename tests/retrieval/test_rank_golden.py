@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 
+from reidtune.data.record import Record
 from reidtune.retrieval.protocol import ignored
 from reidtune.retrieval.rank import rank, score_rows
+from reidtune.retrieval.scoring import rank_features
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +122,24 @@ def test_scene_rule(reference, similarity, expected):
     result = rank(query, gallery, **names, protocol="cross-scene", similarity=similarity)
     check_metrics(result, results["msvr310"][f"scene_filter_{expected}"])
     assert result.queries - len(result.skipped_queries) == results["msvr310"]["valid_queries_scene_filter"]
+
+
+def test_scene_rule_of_records_of_joined_features(reference):
+    """As ``reidtune evaluate`` ranks samples: joined features that lack nothing, scenes of records."""
+    tensors, results = reference
+    query, gallery = (
+        [
+            Record((), identity, camera=view, scene=scene)
+            for identity, scene, view in zip(
+                *(tensors[f"msvr310.{side}_{name}"].tolist() for name in ("pids", "scenes", "views")), strict=True
+            )
+        ]
+        for side in ("query", "gallery")
+    )
+    features = [F.normalize(tensors[f"msvr310.{side}_features"]) for side in ("query", "gallery")]
+    for pieces in (1, 2):
+        result = rank_features(*features, query, gallery, "cross-scene", pieces=pieces)
+        check_metrics(result, results["msvr310"]["scene_filter_normalised"])
 
 
 def test_scenes_are_not_views(reference):

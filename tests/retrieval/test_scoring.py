@@ -12,6 +12,7 @@ from PIL import Image
 from reidtune.backbone.preprocess import Preprocess
 from reidtune.data.record import ImageFile, Record
 from reidtune.errors import DataError, SettingsError
+from reidtune.fusion import join, present_of
 from reidtune.retrieval.rank import rank
 from reidtune.retrieval.scoring import (
     CARVED_SPLIT,
@@ -250,3 +251,54 @@ def test_validation_of_text_is_text_to_image_and_says_how_it_was_obtained(person
     assert seen == [2, 1, 2, 2]
     assert validate_text(encode, *TEXTS, PREPROCESS, records, split=OWN_SPLIT)["split"] == OWN_SPLIT
     assert metrics.keys() == validate(encode, PREPROCESS, records[:1] * 2, "all").keys()
+
+
+def joined(batch):
+    """Hues of two modalities, joined, [B, 4]."""
+    return join(batch.images.mean((3, 4))[:, :, :2], present_of(batch))
+
+
+@pytest.fixture
+def sample(person):
+    """A record whose modalities lie at the given angles."""
+
+    def make(identity, **angles):
+        images = tuple(person(identity, angle).images[0] for angle in angles.values())
+        return Record(images, identity, modalities=tuple(angles))
+
+    return make
+
+
+def test_validation_of_samples_compares_what_both_have(sample):
+    records = [sample(1, rgb=10, tir=10), sample(1, tir=8), sample(2, rgb=45, tir=45), sample(2, rgb=50)]
+    metrics = validate(joined, PREPROCESS, records, "leave-one-out", modalities=("rgb", "tir"))
+    # The first and the second are 2° apart in tir, the third and the fourth 5° in rgb, all others 35° or more.
+    assert metrics["rank-1"] == metrics["mAP"] == 1
+    ids = [record.identity for record in records]
+    features = embed_both(joined, PREPROCESS, records, records, modalities=("rgb", "tir"))
+    whole = rank(*features, query_ids=ids, gallery_ids=ids, protocol="leave-one-out")
+    assert whole.cmc(1) < 1  # with zeros as features the third would be nearer to the first than the second is
+
+
+def test_best_matches_of_samples_agree_with_the_ranking(sample):
+    records = [sample(1, rgb=10, tir=10), sample(2, rgb=11, tir=40), sample(1, tir=12), sample(3, rgb=30)]
+    features = embed_both(joined, PREPROCESS, records, records, modalities=("rgb", "tir"))
+    best = best_matches(*features, records, records, "leave-one-out", 0, 5, pieces=2)
+    assert [records.index(one) for one in best] == [2, 3, 1]  # 2° in tir, 20° in rgb, some 21° in both
+    rows = ([0], [1, 2, 3])
+    same = best_matches(
+        features[0][:1], features[1][1:], records[:1], records[1:], "leave-one-out", 0, 5, pieces=2, rows=rows
+    )
+    assert same == best
+    own = best_matches(
+        features[0][:1],
+        features[1][1:],
+        records[:1],
+        records[1:],
+        "leave-one-out",
+        0,
+        5,
+        pieces=2,
+        rows=([2], [1, 2, 3]),
+    )
+    assert [records.index(one) for one in own] == [3, 1]
