@@ -112,7 +112,7 @@ class Model:
         """Features of samples of several modalities, L2-normalised: Tensor [N, M · D], float32, on the CPU.
 
         The features of a sample's M modalities stand side by side in the order of ``modalities``, zeros where one is
-        missing; :func:`reidtune.rank` compares such samples by what both have when it is told ``pieces=M``.
+        missing; :func:`reidtune.rank` does not take them for features when it is told ``pieces=M``.
 
         Args:
             samples: a mapping each, from the names of modalities (``rgb``, also ``vis``, ``NI``, ``thermal``) to images

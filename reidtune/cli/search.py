@@ -64,8 +64,8 @@ def search(
     new and changed files are embedded the next time.
 
     A delta trained on multi-modal data finds samples: files of the same name in folders called after modalities
-    (RGB/7.jpg, NI/7.jpg, TI/7.jpg). Query and sample are compared by the modalities that both have. Without such a
-    delta, name the query's images to search samples with what the backbone has learned.
+    (RGB/7.jpg, NI/7.jpg, TI/7.jpg). A modality that the query lacks does not count. Without such a delta, name the
+    query's images to search samples with what the backbone has learned.
     """
     from reidtune.model import default_backbone, load
     from reidtune.report.html import match_page, write_page

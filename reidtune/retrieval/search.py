@@ -108,8 +108,9 @@ def search(
     equal scores stand in the order of their names. A query image that lies in the folder is not among its own matches.
 
     With a model of several modalities, samples are found instead of images: files of the same name in folders that are
-    called after modalities (``RGB/7.jpg``, ``NI/7.jpg``). Query and sample are compared by the modalities that both
-    have. A text stands in the place of each modality of the query's images, of all where there are none.
+    called after modalities (``RGB/7.jpg``, ``NI/7.jpg``). A modality that the query lacks does not count; for one that
+    a sample lacks see :class:`reidtune.retrieval.shared.SharedGallery`. A text stands in the place of each modality of
+    the query's images, of all where there are none.
 
     Args:
         model: what :func:`reidtune.load` gives.
@@ -207,7 +208,8 @@ def embedding_of(model: Model, modality: str | None = None) -> Embedding:
 
 def best(index: FolderIndex, query: Tensor, top: int, without: Sequence[Path] = ()) -> list[Match]:
     """The ``top`` images or samples of ``index`` by cosine with ``query`` [D], leaving out those that have one of the
-    files ``without``.
+    files ``without``. Where a modality is missing, scores are those of
+    :class:`reidtune.retrieval.shared.SharedGallery`.
 
     Sums are taken in double precision: equal features then have equal scores wherever they stand.
     """
@@ -215,8 +217,9 @@ def best(index: FolderIndex, query: Tensor, top: int, without: Sequence[Path] = 
     if anything_missing(query[None], pieces) or anything_missing(index.features, pieces):
         scores = SharedGallery(index.features.double(), pieces).scores(query[None].double())[0].float()
     else:
-        chunks = [index.features[start : start + _ROWS].double() for start in range(0, len(index.features), _ROWS)]
-        scores = torch.cat([chunk @ query.double() for chunk in chunks]).float()
+        step = max(1, _ROWS // pieces)
+        chunks = [index.features[start : start + step] for start in range(0, len(index.features), step)]
+        scores = torch.cat([chunk.double() @ query.double() for chunk in chunks]).float()
     own = {_identity(path) for path in without} - {None}
     matches: list[Match] = []
     for row in scores.argsort(descending=True, stable=True).tolist():
