@@ -120,11 +120,15 @@ def plan_table(plan: dict[str, Any]) -> Table:
     data, memory, steps = plan["data"], plan["memory"], plan["steps"]
     training, validation, parameters = data["training"], data["validation"], plan["parameters"]
     share = parameters["trainable"] / max(1, parameters["backbone"])
+    many, one = {"text": ("captions", "a pair"), "multimodal": ("samples", "a sample")}.get(
+        data["task"], ("images", "an image")
+    )
+    number = training.get("captions", training.get("images"))
     rows = [
-        ("train on", f"{training['images']:,} images of {training['identities']:,} identities"),
+        ("train on", f"{number:,} {many} of {training['identities']:,} identities"),
         (
             "validate on",
-            f"{validation['images']:,} images of {validation['identities']:,} others, {validation['protocol']}"
+            f"{validation['images']:,} {'samples' if many == 'samples' else 'images'} of {validation['identities']:,} others, {validation['protocol']}"
             if validation["images"]
             else "nothing",
         ),
@@ -133,7 +137,7 @@ def plan_table(plan: dict[str, Any]) -> Table:
         ("delta", f"about {format_bytes(plan['bytes'])}"),
         (
             "autograd keeps",
-            f"{format_bytes(memory['activation_bytes_per_image'])} an image, "
+            f"{format_bytes(memory['activation_bytes_per_image'])} {one}, "
             f"{format_bytes(memory['activation_bytes_per_batch'])} a batch (counted)",
         ),
     ]

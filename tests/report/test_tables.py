@@ -185,6 +185,7 @@ def test_foreign_names_cannot_act_on_the_terminal():
 def test_plan_says_what_would_be_trained():
     plan = {
         "data": {
+            "task": "image",
             "training": {"images": 11000, "identities": 640},
             "validation": {"images": 1936, "identities": 111, "protocol": "cross-camera"},
         },
@@ -200,6 +201,26 @@ def test_plan_says_what_would_be_trained():
         assert part in text
     plan["data"]["validation"] = {"images": 0, "identities": 0, "protocol": "cross-camera"}
     assert "validate on nothing" in words(render(plan_table(plan)))
+
+
+@pytest.mark.parametrize(
+    ("task", "training", "said"),
+    [
+        ("text", {"captions": 416, "identities": 52}, ("416 captions of 52", "32 images of 8 others", "B a pair, ")),
+        ("multimodal", {"images": 432, "identities": 48}, ("432 samples of 48", "32 samples of 8", "B a sample, ")),
+    ],
+)
+def test_plan_of_other_data(task, training, said):
+    validation = {"images": 32, "identities": 8, "protocol": "cross-camera"}
+    plan = {
+        "data": {"task": task, "training": training, "validation": validation},
+        "memory": {"activation_bytes_per_image": 43_000_000, "activation_bytes_per_batch": 2_752_000_000},
+        "steps": {"total": 10300, "per_epoch": 171},
+        "parameters": {"trainable": 294_912, "backbone": 86_192_640},
+        "bytes": 1_181_000,
+    }
+    text = words(render(plan_table(plan)))
+    assert all(part in text for part in said)
 
 
 def test_training_summary_gives_the_gain():
