@@ -123,12 +123,12 @@ def plan_table(plan: dict[str, Any]) -> Table:
     many, one = {"text": ("captions", "a pair"), "multimodal": ("samples", "a sample")}.get(
         data["task"], ("images", "an image")
     )
-    number = training.get("captions", training.get("images"))
+    number, seen = training.get("captions", training.get("images")), "samples" if many == "samples" else "images"
     rows = [
         ("train on", f"{number:,} {many} of {training['identities']:,} identities"),
         (
             "validate on",
-            f"{validation['images']:,} {'samples' if many == 'samples' else 'images'} of {validation['identities']:,} others, {validation['protocol']}"
+            f"{validation['images']:,} {seen} of {validation['identities']:,} others, {validation['protocol']}"
             if validation["images"]
             else "nothing",
         ),

@@ -8,8 +8,8 @@ from torch import Tensor
 
 
 class SharedGallery:
-    """A gallery [G, D] of which some samples, or some queries, lack a modality. Features are ``pieces`` equal parts side
-    by side, one a modality; a part of zeros is missing.
+    """A gallery [G, D] of which some samples, or some queries, lack a modality. Features are ``pieces`` equal parts
+    side by side, one a modality; a part of zeros is missing.
 
     Every part is scaled to length 1, and a score is the mean of the cosines of the parts that the query has: what the
     query lacks does not count. A part that a gallery sample lacks is taken to be the gallery's mean of that part, so

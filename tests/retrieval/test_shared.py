@@ -57,7 +57,7 @@ def test_with_the_same_missing_everywhere_it_is_the_mean_cosine_of_the_rest():
 
 
 def test_a_sample_does_not_win_by_what_it_lacks():
-    """Thermal images are alike (cosines near 1), visible ones are not: the one with thermal alone must not come first."""
+    """Thermal images are alike (cosines near 1), visible ones are not; thermal alone must not come first."""
     generator = torch.Generator().manual_seed(3)
     visible = F.normalize(torch.randn(6, 8, generator=generator), dim=1)
     thermal = F.normalize(torch.ones(6, 8) + 0.1 * torch.randn(6, 8, generator=generator), dim=1)
