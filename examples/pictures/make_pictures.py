@@ -1,8 +1,8 @@
 """Make the README's pictures, from rendered people alone.
 
-    python examples/pictures/make_pictures.py RUN
+    python examples/pictures/make_pictures.py RUN TRIPLETS
 
-RUN is a run folder or delta trained on the demo world.
+Both are run folders or deltas: RUN trained on the demo world, TRIPLETS on demo:multimodal.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ def world() -> Image.Image:
 
 def main() -> None:
     world().save(FOLDER / "demo_world.png", optimize=True)
-    evaluate_dataset("demo", Path(sys.argv[1]), sheet=FOLDER / "ranked_lists.png")
-    lists = Image.open(FOLDER / "ranked_lists.png").quantize(256)
-    lists.save(FOLDER / "ranked_lists.png", optimize=True)
+    sheets = (("demo", "ranked_lists.png"), ("demo:multimodal", "modalities.png"))
+    for (data, name), delta in zip(sheets, sys.argv[1:], strict=True):
+        evaluate_dataset(data, Path(delta), sheet=FOLDER / name)
+        Image.open(FOLDER / name).quantize(256).save(FOLDER / name, optimize=True)
     found = search(load(backbone="tiny"), demo_folder("text"), text=QUERY)
     match_sheet(found).quantize(256).save(FOLDER / "search.png", optimize=True)
 
