@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reidtune.model import Model, load
     from reidtune.retrieval.rank import RankResult, rank
     from reidtune.retrieval.search import SearchResult, search
+    from reidtune.surveying import survey
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "load",
     "rank",
     "search",
+    "survey",
 ]
 
 _LAZY = {
@@ -42,6 +44,7 @@ _LAZY = {
     "rank": "reidtune.retrieval.rank",
     "SearchResult": "reidtune.retrieval.search",
     "search": "reidtune.retrieval.search",
+    "survey": "reidtune.surveying",
 }
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
 from reidtune.config import parse_image_size
@@ -17,13 +14,13 @@ from reidtune.data import Dataset, Record, check_files, open_dataset, require_sp
 from reidtune.data.captions import one_caption_each
 from reidtune.delta import find_delta, read_header
 from reidtune.devices import choose_device
-from reidtune.errors import DataError, ReidtuneError, SettingsError, did_you_mean
+from reidtune.errors import DataError, SettingsError, did_you_mean
 from reidtune.missing import Known, plan_known, rank_known
 from reidtune.model import Model, default_backbone, load
 from reidtune.report.pictures import RankedRow, ranked_sheet, save_picture
 from reidtune.retrieval.protocol import LEAVE_ONE_OUT
 from reidtune.retrieval.rank import RankResult
-from reidtune.retrieval.scoring import best_matches, embed_both, embed_pairs, rank_features
+from reidtune.retrieval.scoring import best_matches, embed_both, embed_pairs, rank_features, scores
 
 RESULT_FILE = "evaluate.json"
 TASKS = ("image", "text", "multimodal")
@@ -118,7 +115,7 @@ def evaluate_dataset(
         "layout": dataset.layout,
         "protocol": result.protocol,
         "tie_rule": result.tie_rule,
-        **_scores(result),
+        **scores(result),
         "skipped_examples": list(dict.fromkeys(skipped))[:3],
         **ranking.facts,
         "data": {"hash": dataset.manifest()["hash"]},
@@ -183,7 +180,7 @@ def _rank(model: Model, dataset: Dataset, progress: Callable[[int, int], None] |
     features = embed_pairs(model.encode, *texts, backbone.preprocess, query, gallery, progress=count, **options)
     back = rank_features(*features[::-1], gallery, query, protocol)
     forward = rank_features(*features, query, gallery, protocol)
-    return Ranking(forward, query, gallery, features, {"image_to_text": _scores(back)}, captions=True)
+    return Ranking(forward, query, gallery, features, {"image_to_text": scores(back)}, captions=True)
 
 
 def _rank_known(model: Model, dataset: Dataset, known: Known, **options: Any) -> Ranking:
@@ -199,14 +196,6 @@ def _rank_known(model: Model, dataset: Dataset, known: Known, **options: Any) ->
         shown=known.shown,
         matching={"pieces": known.pieces, "rows": (query.rows, gallery.rows)},
     )
-
-
-def _scores(result: RankResult) -> dict[str, Any]:
-    return {
-        "metrics": result.metrics(),
-        "queries": {"total": result.queries, "skipped": len(result.skipped_queries)},
-        "gallery": {"total": result.gallery, "ignored": result.ignored},
-    }
 
 
 def draw_sheet(ranking: Ranking, path: Path) -> None:
@@ -229,40 +218,6 @@ def draw_sheet(ranking: Ranking, path: Path) -> None:
         label = f"AP {100 * precision[index]:.1f}"
         rows.append(RankedRow(query[index], best, label, query[index].captions[0] if ranking.captions else None))
     save_picture(ranked_sheet(rows, modalities=ranking.shown), path)
-
-
-def check_output(path: Path, force: bool) -> None:
-    """Raise :class:`SettingsError` where :func:`write_result` to ``path`` would fail or replace a file unasked, which
-    is better known before an evaluation than after it."""
-    if path.is_dir():
-        raise SettingsError(f"--output {path} is a folder.", "Give a file.")
-    if path.exists() and not force:
-        raise SettingsError(f"--output {path} exists.", "Choose another file, or replace it with --force.")
-
-
-def check_sheet(path: Path) -> None:
-    """Raise :class:`SettingsError` where :func:`draw_sheet` cannot write a picture of that name."""
-    if path.is_dir():
-        raise SettingsError(f"--sheet {path} is a folder.", "Give a .png file.")
-    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
-        raise SettingsError(f"--sheet {path}: {path.suffix or 'no ending'} is no kind of picture.", "Use a .png file.")
-
-
-def write_result(result: dict[str, Any], path: Path) -> None:
-    """Write a result as JSON, atomically.
-
-    Raises:
-        ReidtuneError: it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise ReidtuneError(f"{path} could not be written: {error.strerror or error}.") from error
 
 
 def result_beside(delta: Path) -> Path:

@@ -1,9 +1,6 @@
 """Evaluating from Python: what the result says, and that files are written whole or not at all."""
 
-import errno
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,8 +9,8 @@ from PIL import Image
 import reidtune.evaluation
 from reidtune.data import Dataset, ImageFile, Record, open_dataset
 from reidtune.delta import read_header, write_delta
-from reidtune.errors import DataError, ReidtuneError, SettingsError
-from reidtune.evaluation import check_output, check_sheet, evaluate_dataset, result_beside, write_result
+from reidtune.errors import DataError, SettingsError
+from reidtune.evaluation import evaluate_dataset, result_beside
 from reidtune.methods.registry import find_method
 from reidtune.model import load
 from reidtune.retrieval.rank import rank
@@ -90,37 +87,6 @@ def test_the_file_beside_a_delta(delta, tmp_path):
     assert result_beside(run) == run / "evaluate.json"
     with pytest.raises(SettingsError, match="no delta"):
         result_beside(tmp_path)
-
-
-def test_a_result_that_cannot_be_written_leaves_the_earlier_one(tmp_path, monkeypatch):
-    target = tmp_path / "new" / "result.json"
-    write_result({"a": 1}, target)
-    assert json.loads(target.read_text()) == {"a": 1}
-
-    def full(self, target):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(ReidtuneError, match="result.json could not be written: No space left on device"):
-        write_result({"a": 2}, target)
-    assert json.loads(target.read_text()) == {"a": 1}
-    assert [path.name for path in target.parent.iterdir()] == ["result.json"]
-
-
-def test_outputs_are_checked_before_an_evaluation(tmp_path):
-    check_output(tmp_path / "a.json", force=False)
-    check_sheet(tmp_path / "a.PNG")
-    with pytest.raises(SettingsError, match="is a folder"):
-        check_output(tmp_path, force=True)
-    with pytest.raises(SettingsError, match="is a folder"):
-        check_sheet(tmp_path)
-    (tmp_path / "a.json").write_text("mine")
-    with pytest.raises(SettingsError, match="exists"):
-        check_output(tmp_path / "a.json", force=False)
-    check_output(tmp_path / "a.json", force=True)
-    for ending in (".safetensors", "", ".psd"):  # Pillow reads the last, and writes none of them
-        with pytest.raises(SettingsError, match="no kind of picture"):
-            check_sheet(tmp_path / f"lists{ending}")
 
 
 def test_a_sheet_has_a_row_a_query(small_world, name, tmp_path):

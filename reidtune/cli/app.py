@@ -15,8 +15,9 @@ from reidtune import __version__
 from reidtune.cli.console import print_error
 from reidtune.errors import ReidtuneError
 
-# Command and module of reidtune.cli; the function is called like the module. A module may have EXAMPLES.
-COMMANDS = ("train", "evaluate", "search", "export", "inspect", "demo", "methods", "recipes")
+# Command and module of reidtune.cli; the function is called like the module. A module may have EXAMPLES, and COMMAND, a
+# class of command of its own.
+COMMANDS = ("train", "evaluate", "embed", "search", "export", "inspect", "data", "demo", "methods", "recipes")
 ALIASES = {"eval": "evaluate"}
 
 EXAMPLES = (
@@ -24,6 +25,7 @@ EXAMPLES = (
     "reidtune evaluate demo --delta run",
     'reidtune search demo --delta run --text "a woman in a red coat"',
     "reidtune inspect run",
+    "reidtune data /data/Market-1501 --sheet data.png",
     "reidtune train /data/Market-1501 --method lora --output market",
 )
 
@@ -58,9 +60,10 @@ def build() -> typer.Typer:
     for name in COMMANDS:
         module = import_module(f"reidtune.cli.{name}")
         function, epilog = getattr(module, name), _epilog(getattr(module, "EXAMPLES", ()))
-        app.command(name, epilog=epilog)(function)
+        kind = getattr(module, "COMMAND", None)
+        app.command(name, cls=kind, epilog=epilog)(function)
         for alias in (alias for alias, command in ALIASES.items() if command == name):
-            app.command(alias, hidden=True, epilog=epilog)(function)
+            app.command(alias, cls=kind, hidden=True, epilog=epilog)(function)
     return app
 
 

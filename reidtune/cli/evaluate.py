@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from reidtune.cli.console import note, print_json, stderr, stdout
+from reidtune.cli.several import taking_several
+from reidtune.errors import ReidtuneError, SettingsError
 
 EXAMPLES = (
     "reidtune evaluate demo",
@@ -18,11 +20,13 @@ EXAMPLES = (
     "reidtune evaluate /data/RGBNT201 --delta runs/dmpt --query-modalities rgb,nir --gallery-modalities tir",
     "reidtune evaluate /data/Market-1501 --delta market.safetensors --json",
     "reidtune evaluate /data/Market-1501 --backbone ViT-B-16 --pretrained openai --image-size 256x128",
+    "reidtune evaluate --features query.npy gallery.npy --labels query.csv gallery.csv",
 )
+COMMAND = taking_several("--features", "--labels")
 
 
 def evaluate(
-    data: Annotated[str, typer.Argument(help="A folder, a CSV or JSONL table, or demo.", metavar="DATA")],
+    data: Annotated[str | None, typer.Argument(help="A folder, a CSV or JSONL table, or demo.", metavar="DATA")] = None,
     delta: Annotated[
         list[Path] | None, typer.Option(help="Delta file or run folder, or none: the backbone alone; repeatable.")
     ] = None,
@@ -46,6 +50,25 @@ def evaluate(
     matrix: Annotated[
         bool, typer.Option("--matrix", help="Print also every subset of the modalities against every other.")
     ] = False,
+    features: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Instead of DATA and a model: features in .npy or .safetensors files, of query and gallery or of both "
+            "in one.",
+            metavar="FILE [FILE]",
+        ),
+    ] = None,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A CSV or JSONL table for each file of features, a row for each feature: identity, and where known "
+            "camera, scene and split.",
+            metavar="FILE [FILE]",
+        ),
+    ] = None,
+    similarity: Annotated[
+        str | None, typer.Option(help="Of --features: cosine (the default) or euclidean, of them as they are.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images (or captions) a batch.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps.")] = "auto",
@@ -58,11 +81,34 @@ def evaluate(
     """Rank the test split and print rank-1, mAP and mINP; of text data both from captions to images and back.
 
     With a delta, its own backbone and preprocessing are used, and the result is kept beside the delta.
+
+    With --features, features that any model made are ranked in the same way, and nothing else is needed.
     """
+    if features is not None or labels is not None or similarity is not None:
+        without = {
+            "DATA": data,
+            "--delta": delta,
+            "--backbone": backbone,
+            "--pretrained": pretrained,
+            "--activation": activation,
+            "--image-size": image_size,
+            "--layout": layout,
+            "--task": task,
+            "--modalities": modalities,
+            "--query-modalities": query_modalities,
+            "--gallery-modalities": gallery_modalities,
+            "--matrix": matrix or None,
+            "--sheet": sheet,
+        }
+        given = [name for name, value in without.items() if value is not None]
+        _evaluate_features(features or [], labels or [], similarity, protocol, given, output, force, as_json, quiet)
+        return
+    if data is None:
+        raise SettingsError("DATA is missing.", "Give a folder, a table or demo, or --features and --labels.")
     from reidtune.delta import read_header
-    from reidtune.errors import ReidtuneError
-    from reidtune.evaluation import check_output, check_sheet, evaluate_dataset, result_beside, write_result
+    from reidtune.evaluation import evaluate_dataset, result_beside
     from reidtune.report.matrix import matrix_tables
+    from reidtune.report.output import check_output, check_sheet, write_result
     from reidtune.report.progress import counting
     from reidtune.report.tables import metrics_table
 
@@ -122,6 +168,43 @@ def evaluate(
             stdout().print(matrix_tables(results))
     if output is not None:
         write_result(final, output)
+
+
+def _evaluate_features(
+    features: list[Path],
+    labels: list[Path],
+    similarity: str | None,
+    protocol: str | None,
+    given: list[str],
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """``evaluate --features``, with no model; ``given`` are arguments that are for evaluating one."""
+    from reidtune.features import evaluate_features
+    from reidtune.report.output import check_output, write_result
+    from reidtune.report.tables import metrics_table
+
+    if given and features:
+        raise SettingsError(f"--features stands alone, but {', '.join(given)} is given too.", "Leave one of them out.")
+    if not (features and labels):
+        raise SettingsError(
+            "--features, --labels and --similarity are for features in files.",
+            "Give both: --features query.npy gallery.npy --labels query.csv gallery.csv.",
+        )
+    if output is not None:
+        check_output(output, force)
+    notes = stderr(quiet=quiet or as_json)
+    result = evaluate_features(
+        features, labels, protocol=protocol, similarity=similarity or "cosine", say=lambda words: note(notes, words)
+    )
+    if as_json:
+        print_json(result)
+    else:
+        stdout().print(metrics_table([result]))
+    if output is not None:
+        write_result(result, output)
 
 
 def _words(text: str | None) -> list[str] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,18 @@ from reidtune.errors import DataError
 
 MAX_PIXELS = 89_478_485  # 256 MiB of RGB; Pillow's own limit for a warning
 HINT = "Replace the file or take it out of the dataset."
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations in which width and height change places
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the first bytes of an image file tell: its ``size`` (width, height) as :func:`read_image` gives it, Pillow's
+    ``mode``, whether EXIF has it ``turned`` (or mirrored), and whether it has several frames."""
+
+    size: tuple[int, int]
+    mode: str
+    turned: bool
+    animated: bool
 
 
 def read_image(file: ImageFile) -> Image.Image:
@@ -21,11 +35,12 @@ def read_image(file: ImageFile) -> Image.Image:
     Transparent pixels are laid on white. 16-bit grey keeps its upper 8 bits; floating-point grey is taken as 0–1, or
     as 0–255 where it exceeds 1. Of an animation the first frame is read.
 
-    Raises ``DataError`` naming the file: missing, empty, no image, cut short, over ``MAX_PIXELS``, not of the size it
-    must have, or smaller than its crop.
+    Raises ``DataError`` naming the file: missing, empty, no file but a pipe or device, no image, cut short, over
+    ``MAX_PIXELS``, not of the size it must have, or smaller than its crop.
     """
     path = file.path
     try:
+        _refuse_special(path)
         with Image.open(path) as image:
             _refuse_bomb(path, image)
             image.load()
@@ -34,7 +49,7 @@ def read_image(file: ImageFile) -> Image.Image:
         raise
     except Exception as error:  # decoders raise almost anything on damaged bytes
         raise DataError(f'"{show(path)}" {_reason(path, error)}.', HINT) from error
-    _refuse_size(file, rgb.size)
+    refuse_size(file, rgb.size)
     return rgb if file.crop is None else rgb.crop(file.crop)
 
 
@@ -45,31 +60,54 @@ def check_header(file: ImageFile, *others: ImageFile) -> None:
     """
     size = image_size(file.path, upright=any(one.crop or one.size for one in (file, *others)))
     for one in (file, *others):
-        _refuse_size(one, size)
+        refuse_size(one, size)
 
 
-def image_size(path: Path, upright: bool = True) -> tuple[int, int]:
-    """Width and height from the header, as :func:`read_image` gives the image, or, quicker, as it is stored. Raises
-    ``DataError`` where the header tells that the file cannot be read."""
+def read_header(path: Path) -> Header:
+    """What the header of ``path`` tells; pixels are never decoded, so that the orientation of a PNG that keeps it
+    behind its pixels is not seen. Raises ``DataError`` where the file cannot be read."""
     try:
+        _refuse_special(path)
         with Image.open(path) as image:
             _refuse_bomb(path, image)
+            late = image.format == "PNG" and "exif" not in image.info  # Pillow would decode to look for it
+            orientation = 1 if late else _orientation(image)
             width, height = image.size
-            return (height, width) if upright and _lies_on_its_side(image) else (width, height)
+            size = (height, width) if orientation in SIDEWAYS else (width, height)
+            return Header(size, image.mode, orientation != 1, bool(getattr(image, "is_animated", False)))
     except (DataError, MemoryError):
         raise
     except Exception as error:
         raise DataError(f'"{show(path)}" {_reason(path, error)}.', HINT) from error
 
 
-def _lies_on_its_side(image: Image.Image) -> bool:
+def image_size(path: Path, upright: bool = True) -> tuple[int, int]:
+    """Width and height from the header, as :func:`read_image` gives the image, or, quicker, as it is stored. Raises
+    ``DataError`` where the header tells that the file cannot be read."""
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-    except Exception:  # as in _upright
-        return False
+        _refuse_special(path)
+        with Image.open(path) as image:
+            _refuse_bomb(path, image)
+            width, height = image.size
+            return (height, width) if upright and _orientation(image) in SIDEWAYS else (width, height)
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:
+        raise DataError(f'"{show(path)}" {_reason(path, error)}.', HINT) from error
 
 
-def _refuse_size(file: ImageFile, size: tuple[int, int]) -> None:
+def _orientation(image: Image.Image) -> int:
+    """1–8 as EXIF counts them; 1 is upright, and what is taken where the data is broken, as in _upright."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return value if isinstance(value, int) and 1 <= value <= 8 else 1
+    except Exception:
+        return 1
+
+
+def refuse_size(file: ImageFile, size: tuple[int, int]) -> None:
+    """Raise ``DataError`` where ``size`` (width, height) is not the one that ``file`` must have, or its crop does not
+    fit."""
     width, height = size
     if file.size is not None and size != file.size:
         raise DataError(
@@ -83,6 +121,13 @@ def _refuse_size(file: ImageFile, size: tuple[int, int]) -> None:
             raise DataError(
                 f'The crop {file.crop} is not within "{show(file.path)}" of {width} × {height} pixels.', HINT
             )
+
+
+def _refuse_special(path: Path) -> None:
+    """Pipes and devices may never end; a folder and a missing file are told by :func:`_reason`."""
+    kind = path.stat().st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        raise DataError(f'"{show(path)}" is no file but a pipe, a socket or a device.', HINT)
 
 
 def _refuse_bomb(path: Path, image: Image.Image) -> None:

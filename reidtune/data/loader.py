@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -74,11 +74,25 @@ def eval_loader(
 
     Raises ``DataError`` naming the file where an image cannot be read.
     """
+    return _load(records, _in_order(len(records), batch_size), transform, workers, modalities)
+
+
+def readable_loader(
+    records: Sequence[Record],
+    transform: Transform,
+    batch_size: int,
+    workers: int = 0,
+    modalities: Sequence[str] = (),
+) -> Iterator[tuple[torch.Tensor | None, dict[int, ReidtuneError]]]:
+    """As :func:`eval_loader`, but an image that cannot be read is left out of its batch: the other images, ``None``
+    where there are none, and the error of each record that is left out, by its place in the batch."""
+    return _load(records, _in_order(len(records), batch_size), transform, workers, modalities, _stack_readable)
+
+
+def _in_order(count: int, batch_size: int) -> list[list[Item]]:
     if batch_size < 1:
         raise SettingsError(f"The batch size is {batch_size}.", "Choose a batch size of at least 1.")
-    starts = range(0, len(records), batch_size)
-    items = [[(i, 0) for i in range(start, min(start + batch_size, len(records)))] for start in starts]
-    return _load(records, items, transform, workers, modalities)
+    return [[(i, 0) for i in range(start, min(start + batch_size, count))] for start in range(0, count, batch_size)]
 
 
 class _Images(TorchDataset[Any]):
@@ -112,20 +126,29 @@ def _stack(samples: list[torch.Tensor | ReidtuneError]) -> torch.Tensor | Reidtu
     return torch.stack([sample for sample in samples if isinstance(sample, torch.Tensor)])
 
 
+def _stack_readable(
+    samples: list[torch.Tensor | ReidtuneError],
+) -> tuple[torch.Tensor | None, dict[int, ReidtuneError]]:
+    good = [sample for sample in samples if isinstance(sample, torch.Tensor)]
+    errors = {place: sample for place, sample in enumerate(samples) if isinstance(sample, ReidtuneError)}
+    return torch.stack(good) if good else None, errors
+
+
 def _load(
     records: Sequence[Record],
     items: list[list[Item]],
     transform: Transform,
     workers: int,
     modalities: Sequence[str] = (),
-) -> Iterator[torch.Tensor]:
+    stack: Callable[[list[torch.Tensor | ReidtuneError]], Any] = _stack,
+) -> Iterator[Any]:
     if workers < 0:
         raise SettingsError(f"The number of workers is {workers}.", "Choose 0 (none) or more.")
     loader = DataLoader(
         _Images(records, transform, modalities),
         batch_sampler=items,
         num_workers=min(workers, len(items)),
-        collate_fn=_stack,
+        collate_fn=stack,
         prefetch_factor=2 if workers and items else None,
         worker_init_fn=_start_worker,
         generator=torch.Generator(),  # else every pass would draw from torch's own, and a resumed run would differ

@@ -59,13 +59,13 @@ def is_image_name(name: str) -> bool:
 def subfolders(folder: Path) -> list[Path]:
     """The folders directly inside ``folder``, by name, hidden ones left out; linked folders count."""
     with os.scandir(folder) as entries:
-        return [folder / n for n in sorted(e.name for e in entries if not is_hidden(e.name) and e.is_dir())]
+        return [folder / n for n in sorted(e.name for e in entries if not is_hidden(e.name) and _is_folder(e))]
 
 
 def some_subfolders(folder: Path, looked_at: int = 100) -> list[Path]:
     """As :func:`subfolders`, of the first entries only: quick also where ``folder`` holds a million files."""
     with os.scandir(folder) as entries:
-        return [folder / e.name for e in islice(entries, looked_at) if not is_hidden(e.name) and e.is_dir()]
+        return [folder / e.name for e in islice(entries, looked_at) if not is_hidden(e.name) and _is_folder(e)]
 
 
 def images_in(folder: Path, skipped: Skipped | None = None) -> list[Path]:
@@ -86,7 +86,15 @@ def images_below(folder: Path, skipped: Skipped | None = None) -> list[Path]:
 def has_images(folder: Path) -> bool:
     """Whether at least one image file lies directly inside ``folder``; stops at the first."""
     with os.scandir(folder) as entries:
-        return any(not is_hidden(e.name) and is_image_name(e.name) and not e.is_dir() for e in entries)
+        return any(not is_hidden(e.name) and is_image_name(e.name) and not _is_folder(e) for e in entries)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Links followed; one that leads in a circle is no folder."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _walk(folder: Path, skipped: Skipped, above: tuple[str, ...]) -> Iterator[Path]:
@@ -110,9 +118,9 @@ def _read(folder: Path, skipped: Skipped) -> tuple[list[str], list[str]]:
             if is_hidden(name):
                 if name != OWN_FOLDER:
                     skipped.add(name)
-            elif is_image_name(name) and (entry.is_symlink() or not entry.is_dir()):
+            elif is_image_name(name) and (entry.is_symlink() or not _is_folder(entry)):
                 names.append(name)
-            elif entry.is_dir():
+            elif _is_folder(entry):
                 folders.append(name)
             else:
                 skipped.add(name)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from PIL import Image, ImageDraw, ImageFont
 
 from reidtune.data.image import read_image
 from reidtune.data.record import ImageFile, Record
-from reidtune.errors import ReidtuneError
+from reidtune.errors import DataError, ReidtuneError
 
 RIGHT, WRONG, QUERY = (32, 140, 70), (200, 45, 45), (40, 90, 170)
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _GAP, _FRAME, _LABEL, _LINE = 6, 4, 18, 16
 _CAPTION_SHAPE = 1.8  # width over height of the field of a caption
-_HEIGHT, _SEVERAL_HEIGHT, _SEAM = 128, 96, 2  # of an image, of one of several, and between two of a sample
-_EMPTY, _SOFT = (238, 238, 238), (90, 90, 90)
+_HEIGHT, _SEVERAL_HEIGHT, SEAM = 128, 96, 2  # of an image, of one of several, and between two of a sample
+EMPTY, SOFT = (238, 238, 238), (90, 90, 90)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def ranked_sheet(rows: Sequence[RankedRow], height: int | None = None, modalitie
     height = height or (_SEVERAL_HEIGHT if several else _HEIGHT)
     width = max(24, round(height * _shape(rows)))
     first = width if all(row.caption is None for row in rows) else max(width, round(height * _CAPTION_SHAPE))
-    tall = height * max(1, len(several)) + _SEAM * max(0, len(several) - 1)
+    tall = height * max(1, len(several)) + SEAM * max(0, len(several) - 1)
     cell = (width + 2 * _FRAME + _GAP, tall + 2 * _FRAME + _GAP + _LABEL)
     font, small = ImageFont.load_default(13), ImageFont.load_default(11)
     margin = _GAP + max((round(small.getlength(name)) + _GAP for name in several), default=0)
@@ -55,16 +57,17 @@ def ranked_sheet(rows: Sequence[RankedRow], height: int | None = None, modalitie
         sheet.paste(picture, (left + _FRAME, top + _FRAME))
 
     def picture(record: Record) -> Image.Image:
-        return _sample(record, several, width, height) if several else _image(record.images[0], width, height)
+        return stacked(record, several, width, height) if several else fitted(record.images[0], width, height)
 
     for number, row in enumerate(rows):
         top = _GAP + number * cell[1]
         draw.text((margin, top), row.label, fill="black", font=font)
         top += _LABEL
         for line, name in enumerate(several):
-            middle = top + _FRAME + line * (height + _SEAM) + height // 2
-            draw.text((margin - _GAP, middle), name, fill=_SOFT, font=small, anchor="rm")
-        place(margin, top, picture(row.query) if row.caption is None else _note(row.caption, first, height), QUERY)
+            middle = top + _FRAME + line * (height + SEAM) + height // 2
+            draw.text((margin - _GAP, middle), name, fill=SOFT, font=small, anchor="rm")
+        asked = picture(row.query) if row.caption is None else caption_field(row.caption, first, height)
+        place(margin, top, asked, QUERY)
         for column, record in enumerate(row.results):
             colour = RIGHT if record.identity == row.query.identity else WRONG
             place(start + column * cell[0], top, picture(record), colour)
@@ -112,7 +115,7 @@ def _reach(text: str, font: Font, width: int) -> int:
     return end
 
 
-def _note(caption: str, width: int, height: int) -> Image.Image:
+def caption_field(caption: str, width: int, height: int) -> Image.Image:
     """A caption on a white field."""
     field = Image.new("RGB", (width, height), "white")
     draw, font = ImageDraw.Draw(field), ImageFont.load_default(13)
@@ -122,28 +125,42 @@ def _note(caption: str, width: int, height: int) -> Image.Image:
     return field
 
 
-def _sample(record: Record, modalities: Sequence[str], width: int, height: int) -> Image.Image:
+def stacked(record: Record, modalities: Sequence[str], width: int, height: int) -> Image.Image:
     """The images of a sample below each other; an empty field for one that is missing."""
-    field = Image.new("RGB", (width, len(modalities) * (height + _SEAM) - _SEAM), "white")
+    field = Image.new("RGB", (width, len(modalities) * (height + SEAM) - SEAM), "white")
     draw, font = ImageDraw.Draw(field), ImageFont.load_default(11)
     images = dict(zip(record.modalities, record.images, strict=True))
     for line, name in enumerate(modalities):
-        top = line * (height + _SEAM)
+        top = line * (height + SEAM)
         if name in images:
-            field.paste(_image(images[name], width, height), (0, top))
+            field.paste(fitted(images[name], width, height), (0, top))
         else:
-            draw.rectangle((0, top, width - 1, top + height - 1), fill=_EMPTY)
+            draw.rectangle((0, top, width - 1, top + height - 1), fill=EMPTY)
             words = "\n".join(["no", *wrap(name, font, width - 2, 4)])
-            draw.multiline_text((width // 2, top + height // 2), words, _SOFT, font, anchor="mm", align="center")
+            draw.multiline_text((width // 2, top + height // 2), words, SOFT, font, anchor="mm", align="center")
     return field
 
 
-def _image(file: ImageFile, width: int, height: int) -> Image.Image:
+def fitted(file: ImageFile, width: int, height: int) -> Image.Image:
     return read_image(file).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _shape(rows: Sequence[RankedRow]) -> float:
     """Width over height of the first image shown, within reason."""
     row = rows[0]
-    picture = read_image((row.query if row.caption is None else row.results[0]).images[0])
+    return _within(read_image((row.query if row.caption is None else row.results[0]).images[0]))
+
+
+def shape_of(rows: Sequence[Sequence[Record]]) -> float:
+    """The median width over height of the first images of ``rows``, within reason; files that cannot be read are left
+    out."""
+    shapes = []
+    for records in rows:
+        for record in records[:1]:
+            with suppress(DataError):
+                shapes.append(_within(read_image(record.images[0])))
+    return median(shapes) if shapes else 0.5
+
+
+def _within(picture: Image.Image) -> float:
     return min(2.0, max(0.35, picture.width / picture.height))

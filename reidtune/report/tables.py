@@ -57,7 +57,7 @@ def metrics_table(results: Sequence[dict[str, Any]]) -> RenderableType:
         table.add_row(*texts, *(["\n".join(directions)] if directed else []), *map("\n".join, zip(*rows, strict=True)))
     below = [f"[{number}] {sentence}" for number, sentence in enumerate(sentences, 1)]
     below = below if len(sentences) > 1 else sentences
-    if shared and backbones:
+    if shared and any(result["backbone"] for result in results):
         below = [f"Backbone: {backbones[0]}.", *below]
     width = sum((column.min_width or 0) + GAP for column in table.columns) - GAP
     return Group(Fitting(table, width, Group(*stack)), "", *(Text(visible(line), overflow="fold") for line in below))
@@ -79,6 +79,8 @@ def obtained(result: dict[str, Any]) -> str:
     gallery, queries = result["gallery"], result["queries"]
     one = "sample" if "modalities" in result and result["task"] != "image" else "image"
     words = [f"{result['layout']}, {result['protocol']}: {_sides(result, one)}"]
+    if result.get("features", {}).get("similarity", "cosine") != "cosine":
+        words.append(f"compared by {result['features']['similarity']} distance")
     if any((left_out := result.get("left_out", {})).values()):
         sides = ((left_out["query"], "query", "queries"), (left_out["gallery"], f"gallery {one}", f"gallery {one}s"))
         counts = [f"{count:,} {single if count == 1 else many}" for count, single, many in sides if count]
@@ -163,6 +165,17 @@ def training_summary(result: dict[str, Any]) -> Table:
     return _pairs(rows)
 
 
+def embed_summary(result: dict[str, Any]) -> Table:
+    """What ``embed`` wrote."""
+    count, width = result["shape"]
+    rows = [
+        ("features", f"{result['features']}  ({count:,} × {width:,}, {format_bytes(4 * count * width)})"),
+        ("table", result["table"]),
+        ("of", f"{_backbone(result['backbone'])}, {names_of([result])[0]}"),
+    ]
+    return _pairs(rows)
+
+
 def format_bytes(count: float) -> str:
     """``1.2 MB``: powers of ten, one decimal below 100."""
     for unit in ("B", "kB", "MB"):
@@ -201,12 +214,17 @@ def _pairs(rows: Sequence[tuple[str, str]]) -> Table:
 
 
 def names_of(results: Sequence[dict[str, Any]]) -> list[str]:
-    """``method (run folder or file)`` of each result; whole paths where names alone would be confused."""
+    """``method (run folder or file)`` of each result; whole paths where names alone would be confused. Of features from
+    files, these."""
     deltas = [result["delta"] for result in results]
     paths = {Path(delta["path"]) for delta in deltas if delta is not None}
     short = Counter(_short(path) for path in paths)
     names = []
-    for delta in deltas:
+    for result, delta in zip(results, deltas, strict=True):
+        if isinstance(result.get("features"), dict):
+            files = dict.fromkeys(Path(result["features"][side]).name for side in ("query", "gallery"))
+            names.append(f"features ({', '.join(files)})")
+            continue
         if delta is None:
             names.append("none (zero-shot)")
             continue
@@ -215,8 +233,8 @@ def names_of(results: Sequence[dict[str, Any]]) -> list[str]:
     return names
 
 
-def _backbone(backbone: dict[str, Any]) -> str:
-    return f"{backbone['name']} {Path(backbone['pretrained']).name}"
+def _backbone(backbone: dict[str, Any] | None) -> str:
+    return "–" if backbone is None else f"{backbone['name']} {Path(backbone['pretrained']).name}"
 
 
 def _short(file: Path) -> str:

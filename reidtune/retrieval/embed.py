@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +10,10 @@ from torch import Tensor
 
 from reidtune.backbone.preprocess import Preprocess
 from reidtune.data.batch import Batch, make_batch
-from reidtune.data.loader import eval_loader
+from reidtune.data.loader import eval_loader, readable_loader
 from reidtune.data.record import Record
 from reidtune.data.transforms import EvalTransform
+from reidtune.errors import ReidtuneError
 
 Encode = Callable[[Batch], Tensor]
 EncodeTexts = Callable[[Tensor], Tensor]
@@ -39,14 +40,47 @@ def embed_records(
         DataError: an image cannot be read (it is named).
     """
     features: list[Tensor] = []
-    done = 0
-    for images in eval_loader(records, EvalTransform(preprocess), batch_size, workers, modalities):
-        batch = make_batch(images, records[done : done + len(images)], modalities=modalities)
-        done += len(images)
-        features.append(F.normalize(encode(batch).float(), dim=-1).cpu())
+    for _, part in embed_batches(
+        encode, records, preprocess, batch_size=batch_size, workers=workers, modalities=modalities
+    ):
+        features.append(part)
         if progress is not None:
-            progress(len(images))
+            progress(len(part))
     return torch.cat(features)
+
+
+@torch.no_grad()
+def embed_batches(
+    encode: Encode,
+    records: Sequence[Record],
+    preprocess: Preprocess,
+    *,
+    batch_size: int = 64,
+    workers: int = 0,
+    modalities: Sequence[str] = (),
+    broken: Callable[[int, ReidtuneError], None] | None = None,
+) -> Iterator[tuple[list[int], Tensor]]:
+    """As :func:`embed_records`, a batch at a time: the places of the records [B] and their features [B, D].
+
+    With ``broken``, a record of which an image cannot be read is left out of its batch, and ``broken`` is told its
+    place and the error; a batch may then be empty and is left out as well.
+    """
+    transform = EvalTransform(preprocess)
+    loaded: Iterator[tuple[Tensor | None, dict[int, ReidtuneError]]]
+    if broken is None:
+        loaded = ((images, {}) for images in eval_loader(records, transform, batch_size, workers, modalities))
+    else:
+        loaded = readable_loader(records, transform, batch_size, workers, modalities)
+    chunks = (range(start, min(start + batch_size, len(records))) for start in range(0, len(records), batch_size))
+    for chunk, (images, errors) in zip(chunks, loaded, strict=True):
+        for place, error in errors.items():
+            assert broken is not None
+            broken(chunk[place], error)
+        if images is None:
+            continue
+        places = [row for place, row in enumerate(chunk) if place not in errors]
+        batch = make_batch(images, [records[place] for place in places], modalities=modalities)
+        yield places, F.normalize(encode(batch).float(), dim=-1).cpu()
 
 
 @torch.no_grad()

@@ -129,6 +129,15 @@ def rank_features(
     )
 
 
+def scores(result: RankResult) -> dict[str, Any]:
+    """Metrics and counts of a ranking, as ``evaluate --json`` has them."""
+    return {
+        "metrics": result.metrics(),
+        "queries": {"total": result.queries, "skipped": len(result.skipped_queries)},
+        "gallery": {"total": result.gallery, "ignored": result.ignored},
+    }
+
+
 def best_matches(
     query_features: Tensor,
     gallery_features: Tensor,
@@ -161,10 +170,10 @@ def best_matches(
     if dropped is not None:
         out |= dropped
     if anything_missing(query_features, pieces) or anything_missing(gallery_features, pieces):
-        scores = SharedGallery(gallery_features, pieces).scores(query_features[this])
+        row_scores = SharedGallery(gallery_features, pieces).scores(query_features[this])
     else:
-        scores = query_features[this] @ gallery_features.T
-    order = scores[0].sort(descending=True, stable=True).indices
+        row_scores = query_features[this] @ gallery_features.T
+    order = row_scores[0].sort(descending=True, stable=True).indices
     return [gallery[index] for index in order.tolist() if not out[0, index]][:count]
 
 

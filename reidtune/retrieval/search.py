@@ -151,7 +151,7 @@ def search(
     named = images if model.modalities else {}
     first = files[0] if files else None
     matches = best(index, query, top, files)
-    return SearchResult(text, first, share, matches, index, _describe(model), model.modalities, named)
+    return SearchResult(text, first, share, matches, index, describe_model(model), model.modalities, named)
 
 
 def find_folder(source: str | Path) -> Path:
@@ -237,7 +237,8 @@ def _texts(paths: Mapping[str, Path]) -> dict[str, str]:
     return {name: str(path) for name, path in paths.items()}
 
 
-def _describe(model: Model) -> dict[str, Any]:
+def describe_model(model: Model) -> dict[str, Any]:
+    """``backbone`` and ``delta`` of a model, as ``--json`` has them."""
     own, header = model.backbone.describe(), model.header
     return {
         "backbone": {

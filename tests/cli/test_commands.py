@@ -136,13 +136,13 @@ def test_evaluate_draws_ranked_lists(capsys, small_world, trained, backbone, tmp
 def test_a_read_only_folder_of_deltas_is_no_reason_to_lose_the_numbers(
     capsys, small_world, trained, backbone, monkeypatch
 ):
-    from reidtune import evaluation
     from reidtune.errors import ReidtuneError
+    from reidtune.report import output
 
     def refuse(result, path):
         raise ReidtuneError(f"{path} could not be written: Read-only file system.")
 
-    monkeypatch.setattr(evaluation, "write_result", refuse)
+    monkeypatch.setattr(output, "write_result", refuse)
     assert run(["evaluate", str(small_world), "--delta", str(trained[0]), backbone]) == 0
     printed = capsys.readouterr()
     assert "rank-1" in printed.out

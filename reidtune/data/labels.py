@@ -1,0 +1,132 @@
+"""Labels of features that others made: a table with a row for each feature, and which rows are queries and gallery."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reidtune.data.layouts.assemble import SPLITS
+from reidtune.data.layouts.rows import read_rows
+from reidtune.data.layouts.table_rows import path_columns
+from reidtune.data.modality import in_order
+from reidtune.data.scan import show
+from reidtune.errors import DataError, did_you_mean
+
+COLUMNS = {  # what a column may be called; the first that is there is read
+    "identity": ("identity", "pid", "id"),
+    "camera": ("camera", "camid", "cam"),
+    "scene": ("scene", "sceneid"),
+    "split": ("split",),
+}
+JUNK = "-1"
+_WHOLE = re.compile(r"(-?\d+)\.0+")  # data frames write whole numbers so once a cell of the column is empty
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The rows of the table ``path``, as text; empty where unknown. ``names`` say which image a row is, for messages;
+    ``modalities`` are those of samples, each with a column ``path_NAME``, else empty."""
+
+    path: Path
+    identity: list[str]
+    camera: list[str]
+    scene: list[str]
+    split: list[str]
+    names: list[str]
+    modalities: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.identity)
+
+    def sides(self) -> tuple[list[int], list[int]]:
+        """Which rows are queries and which gallery, in order, by the column ``split``; the same list where one set is
+        both. Rows of ``test`` are both; beside rows of ``query`` they are gallery where there is no ``gallery``.
+
+        Raises:
+            DataError: there are no queries or no gallery.
+        """
+        if not any(self.split):
+            everything = list(range(len(self)))
+            return everything, everything
+        rows: dict[str, list[int]] = {}
+        for row, split in enumerate(self.split):
+            rows.setdefault(split, []).append(row)
+        if "query" in rows and ("gallery" in rows or "test" in rows):
+            return rows["query"], rows["gallery" if "gallery" in rows else "test"]
+        if "test" in rows and "query" not in rows:
+            gallery = rows["test"]
+            if "gallery" in rows:  # such as distractors
+                gallery = [row for row, split in enumerate(self.split) if split in ("test", "gallery")]
+            return rows["test"], gallery
+        there = ", ".join(f"{len(found):,} of {split}" for split, found in rows.items())
+        raise DataError(
+            f'The column split of "{show(self.path)}" has no query and gallery, and no test: its rows are {there}.',
+            "Take the column out where all rows are one set that is query and gallery.",
+        )
+
+
+def read_labels(path: Path) -> Labels:
+    """The labels in a ``.csv``, ``.tsv`` or ``.jsonl`` table with the columns of :data:`COLUMNS`, of which only the
+    identity must be there. Other columns may stand beside them.
+
+    Raises:
+        DataError: there is no such file, no such column, no row, or a row has no identity, an unknown split or, unlike
+            others, no split; the line is named.
+    """
+    try:
+        columns, lines = read_rows(path)
+        paths = path_columns(path, columns)
+    except OSError as error:
+        raise DataError(
+            f'The labels "{show(path)}" cannot be read: {error.strerror or error}.', "Check the path."
+        ) from error
+    found = {key: next((name for name in names if name in columns), None) for key, names in COLUMNS.items()}
+    if found["identity"] is None:
+        raise DataError(
+            f'"{show(path)}" has no column {" or ".join(COLUMNS["identity"])}; its columns are: '
+            f"{', '.join(show(name) for name in columns) or 'none'}.",
+            "The first line names the columns: identity, and where known camera, scene and split.",
+        )
+    if not lines:
+        raise DataError(f'The table "{show(path)}" has no rows.', "Write one row a feature.")
+    cells = {key: [_text(row, name) for _, row in lines] for key, name in found.items()}
+    split = [word.lower() for word in cells["split"]]
+    with_split = next((line for (line, _), word in zip(lines, split, strict=True) if word), None)
+    for (line, _), identity, word in zip(lines, cells["identity"], split, strict=True):
+        if not identity:
+            raise _bad(path, line, f"{found['identity']} is empty")
+        if word and word not in SPLITS:
+            raise _bad(
+                path, line, f'split is "{show(word)}", not one of {", ".join(SPLITS)}.{did_you_mean(word, SPLITS)}'
+            )
+        if not word and with_split is not None:
+            raise _bad(path, line, f"split is empty, but line {with_split} has one")
+    names = [next((text for name in (*paths, "caption") if (text := _text(row, name))), "") for _, row in lines]
+    return Labels(
+        path,
+        cells["identity"],
+        cells["camera"],
+        cells["scene"],
+        split,
+        [Path(name).name or f"row {row}" for row, name in enumerate(names)],
+        in_order(paths.values()) if paths and "path" not in paths else (),
+    )
+
+
+def partly(values: Sequence[str]) -> int:
+    """How many of ``values`` are empty where others are not."""
+    empty = Counter(map(bool, values))[False]
+    return empty if empty < len(values) else 0
+
+
+def _text(row: dict[str, list[str]], name: str | None) -> str:
+    text = (row.get(name or "") or [""])[0].strip()
+    whole = _WHOLE.fullmatch(text)
+    return whole[1] if whole else text
+
+
+def _bad(path: Path, line: int, what: str) -> DataError:
+    return DataError(f'"{show(path)}", line {line}: {what.rstrip(".")}.', "Correct the row and its feature.")

@@ -1,0 +1,191 @@
+"""Evaluating features in files, whoever made them: what ``reidtune evaluate --features`` prints."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from reidtune.data.labels import JUNK, Labels, partly, read_labels
+from reidtune.data.layouts.assemble import number_names, settle_protocol
+from reidtune.data.record import Record
+from reidtune.data.scan import show
+from reidtune.errors import DataError, SettingsError
+from reidtune.retrieval.features_file import read_features
+from reidtune.retrieval.protocol import CROSS_MODALITY, CROSS_SCENE, check_protocol
+from reidtune.retrieval.rank import SIMILARITIES, RankResult, rank
+from reidtune.retrieval.scoring import scores
+
+EXAMPLES = 3  # skipped queries that are named
+
+
+@dataclass(frozen=True)
+class Side:
+    """The query or the gallery: features [N, D], a record each that knows identity, camera and scene, and names for
+    messages."""
+
+    features: NDArray[Any]
+    records: list[Record]
+    names: list[str]
+
+
+def evaluate_features(
+    features: Sequence[str | Path],
+    labels: Sequence[str | Path],
+    *,
+    protocol: str | None = None,
+    similarity: str = "cosine",
+    say: Callable[[str], None] = lambda sentence: None,
+) -> dict[str, Any]:
+    """The object that ``evaluate --features --json`` prints: that of :func:`reidtune.evaluation.evaluate_dataset`
+    without backbone and delta, and with what the features are.
+
+    Args:
+        features: ``.npy`` or ``.safetensors`` files of query and gallery, [Q, D] and [G, D]; or one file [N, D], of
+            which the column ``split`` of its labels says which rows are which. Without one, all rows are both.
+        labels: a table (see :func:`reidtune.data.labels.read_labels`) for each, a row for each feature. Names of any
+            kind serve as identities, cameras and scenes; identity −1 is junk: never ranked, and no query.
+        protocol: default ``cross-camera`` where there are several cameras and all are known, else ``leave-one-out`` of
+            one set and ``all`` of two. ``cross-modality`` ranks captions against images, and back.
+        similarity: ``cosine``, or ``euclidean`` of the features as they are.
+        say: gets sentences for the user.
+
+    Raises:
+        DataError: a file is missing or damaged, features and labels do not agree, or no query can be scored.
+        SettingsError: not one or two files of each, an unknown protocol or similarity, or one that does not fit.
+    """
+    files, tables = [Path(file).expanduser() for file in features], [Path(file).expanduser() for file in labels]
+    if len(files) not in (1, 2) or len(tables) != len(files):
+        raise SettingsError(
+            f"--features names {_files(files)} and --labels {_files(tables)}.",
+            "Give query and gallery, or one of each: --features query.npy gallery.npy --labels query.csv gallery.csv.",
+        )
+    if protocol is not None:
+        check_protocol(protocol)
+    if similarity not in SIMILARITIES:
+        raise SettingsError(f'Unknown similarity "{similarity}".', f"Choose one of {', '.join(SIMILARITIES)}.")
+    known = [read_labels(table) for table in tables]
+    arrays = [read_features(file) for file in files]
+    for file, array, label in zip(files, arrays, known, strict=True):
+        if len(array) != len(label):
+            raise DataError(
+                f'"{show(file)}" has {len(array):,} features, but "{show(label.path)}" has {len(label):,} rows.',
+                "The table needs a row for every feature, in the same order.",
+            )
+    if arrays[0].shape[1] != arrays[-1].shape[1]:
+        raise DataError(
+            f'The features of "{show(files[0])}" have {arrays[0].shape[1]:,} values, those of "{show(files[1])}" '
+            f"{arrays[1].shape[1]:,}.",
+            "Query and gallery must come from the same model.",
+        )
+    query, gallery = _sides(arrays, known, say)
+    text = protocol == CROSS_MODALITY
+    if text and query is gallery:
+        raise SettingsError(
+            "The protocol cross-modality needs captions and images, and here one set is query and gallery.",
+            "Give two files: --features captions.npy images.npy.",
+        )
+    chosen = settle_protocol(protocol, query.records, gallery.records, "text" if text else "image")
+    modalities = known[0].modalities if all(label.modalities == known[0].modalities for label in known) else ()
+    pieces = len(modalities) if len(modalities) > 1 and arrays[0].shape[1] % len(modalities) == 0 else 1
+    result = _rank(query, gallery, chosen, similarity, pieces)
+    skipped = dict.fromkeys(query.names[row] for row in result.skipped_queries)
+    return {
+        "schema": 1,
+        "task": "text" if text else "multimodal" if pieces > 1 else "image",
+        "layout": "features",
+        "protocol": result.protocol,
+        "tie_rule": result.tie_rule,
+        **scores(result),
+        "skipped_examples": list(skipped)[:EXAMPLES],
+        **({"image_to_text": scores(_rank(gallery, query, chosen, similarity, pieces))} if text else {}),
+        **({"modalities": {side: list(modalities) for side in ("query", "gallery")}} if pieces > 1 else {}),
+        "data": {"hash": _digest(query, gallery)},
+        "backbone": None,
+        "delta": None,
+        "features": {
+            "query": str(files[0]),
+            "gallery": str(files[-1]),
+            "dimensions": int(arrays[0].shape[1]),
+            "dtype": str(arrays[0].dtype),
+            "similarity": similarity,
+        },
+    }
+
+
+def _sides(arrays: Sequence[NDArray[Any]], known: Sequence[Labels], say: Callable[[str], None]) -> tuple[Side, Side]:
+    """Query and gallery, without junk among the queries; the same object where one set is both."""
+    numbers = number_names(name for label in known for name in label.identity)
+    places = [_places([text for label in known for text in getattr(label, key)], key, say) for key in _PLACES]
+    sides = []
+    for array, label in zip(arrays, known, strict=True):
+        values = zip(label.identity, label.camera, label.scene, strict=True)
+        records = [
+            Record((), numbers[identity], camera=places[0].get(camera), scene=places[1].get(scene))
+            for identity, camera, scene in values
+        ]
+        sides.append(Side(array, records, label.names))
+    both = [list(range(len(label))) for label in known]
+    rows = (both[0], both[1]) if len(both) == 2 else known[0].sides()
+    junk = int(JUNK)
+    queries = [row for row in rows[0] if sides[0].records[row].identity != junk]
+    if not queries:
+        raise DataError(f'All queries of "{show(known[0].path)}" are junk (identity −1).', "Give other labels.")
+    if len(queries) < len(rows[0]):
+        say(f"Left out of the queries: {len(rows[0]) - len(queries):,} junk (identity −1).")
+    if rows[0] is rows[1] and (
+        len(queries) == len(rows[1]) or any(record.camera is None for record in sides[0].records)
+    ):
+        one = _select(sides[0], queries)  # without cameras nothing else would keep a query from finding itself
+        return one, one
+    return _select(sides[0], queries), _select(sides[-1], rows[1])
+
+
+_PLACES = ("camera", "scene")
+
+
+def _places(values: Sequence[str], key: str, say: Callable[[str], None]) -> dict[str, int]:
+    """A number for every camera or scene; of none where only some rows have one, since no rule fits all of them."""
+    if empty := partly(values):
+        say(f"The {key} is empty in {empty:,} of {len(values):,} rows.")
+    return {name: number for number, name in enumerate(sorted(set(values) - {""}))}
+
+
+def _select(side: Side, rows: list[int]) -> Side:
+    """Some rows; those that stand together stay in their file."""
+    together = rows[-1] - rows[0] + 1 == len(rows)
+    features = side.features[rows[0] : rows[-1] + 1] if together else side.features[rows]
+    return Side(features, [side.records[row] for row in rows], [side.names[row] for row in rows])
+
+
+def _rank(query: Side, gallery: Side, protocol: str, similarity: str, pieces: int) -> RankResult:
+    key = "scene" if protocol == CROSS_SCENE else "camera"
+    cameras = [[getattr(record, key) for record in side.records] for side in (query, gallery)]
+    return rank(
+        query.features,
+        gallery.features,
+        query_ids=[record.identity for record in query.records],
+        gallery_ids=[record.identity for record in gallery.records],
+        query_cameras=None if None in cameras[0] else cameras[0],
+        gallery_cameras=None if None in cameras[1] else cameras[1],
+        protocol=protocol,
+        similarity=similarity,
+        pieces=pieces if similarity == "cosine" else 1,
+    )
+
+
+def _digest(query: Side, gallery: Side) -> str:
+    """SHA-256 over identity, camera and scene of every row, and which side it is of."""
+    digest = hashlib.sha256()
+    for name, side in (("query", query), ("gallery", gallery)):
+        for record in side.records:
+            digest.update(f"{name}\t{record.identity}\t{record.camera}\t{record.scene}\n".encode())
+    return digest.hexdigest()
+
+
+def _files(files: Sequence[Path]) -> str:
+    return "1 file" if len(files) == 1 else f"{len(files) or 'no'} files"
