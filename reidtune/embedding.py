@@ -209,7 +209,7 @@ def _lines(path: Path) -> list[tuple[int, str]]:
 def _facts(output: Path, rows: int, width: int, source: str | Path, model: Model) -> dict[str, Any]:
     return {
         "schema": 1,
-        "features": str(output),
+        "output": str(output),
         "table": str(output.with_suffix(".csv")),
         "source": str(source),
         "shape": [rows, width],

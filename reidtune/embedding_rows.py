@@ -17,6 +17,7 @@ from reidtune.inputs import as_modalities, known_modality
 from reidtune.missing import plan_known
 from reidtune.retrieval.entries import list_entries
 from reidtune.retrieval.files import list_images
+from reidtune.retrieval.protocol import ALL, LEAVE_ONE_OUT
 from reidtune.retrieval.subsets import restrict
 
 NO_LAYOUT = "none"
@@ -142,8 +143,8 @@ def _labelled(
     words |= {id(record): "val" for record in dataset.validation}
     words |= {id(record): "train" for record in dataset.train}
     asked = as_modalities(modalities) if modalities is not None else None
-    if dataset.task == "text":
-        dataset = replace(dataset, task="image")
+    if dataset.task == "text":  # its images alone
+        dataset = replace(dataset, task="image", protocol=LEAVE_ONE_OUT if sides[0] == sides[1] else ALL)
     everything = [*test, *dataset.validation, *dataset.train]
     known = plan_known(
         replace(dataset, query=everything, gallery=everything), trained, modalities=asked, matrix=False, say=say

@@ -23,7 +23,7 @@ def embed(
     output: Annotated[Path, typer.Option(help="The .npy file of features; the table is the .csv of the same name.")],
     source: Annotated[
         str | None,
-        typer.Argument(help="Any folder of images, a dataset's folder, a table, or demo.", metavar="[FOLDER|DATA]"),
+        typer.Argument(help="Any folder of images, a dataset's folder, a table, or demo.", metavar="FOLDER"),
     ] = None,
     text: Annotated[
         Path | None, typer.Option(help="Instead of images: a text file, of which every line that is not blank counts.")
@@ -92,8 +92,9 @@ def embed(
     if as_json:
         print_json(result)
     else:
+        counts = result["counts"]
         stdout().print(embed_summary(result))
-        if result.get("protocol"):  # labels are known
-            files = [shlex.quote(result[key]) for key in ("features", "table")]
+        if result.get("protocol") and (counts.get("test") or (counts.get("query") and counts.get("gallery"))):
+            files = [shlex.quote(result[key]) for key in ("output", "table")]
             command = f"reidtune evaluate --features {files[0]} --labels {files[1]} --protocol {result['protocol']}"
             stdout().print(f"Evaluate them: {clean(command)}", soft_wrap=True)

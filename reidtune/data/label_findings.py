@@ -125,14 +125,14 @@ def _test(dataset: Dataset) -> Iterator[Finding]:
     one, many = ("caption", "captions") if dataset.task == "text" else ("query", "queries")
     place = PLACES.get(dataset.protocol, "")
     if not found.scored:
-        why = "each has no other image of its identity"
+        why = "no gallery image shows their identities"
         hint = "Check that query and gallery are of one test split, and that identities are named alike in both."
-        if found.ignored:
-            why = f"the protocol {dataset.protocol} takes away every positive"
-            hint = "Add images of the same identities from other cameras."
-            if place:
-                other = "leave-one-out" if dataset.query is dataset.gallery else "all"
-                hint = f"Add images from other {place}s, or use --protocol {other}."
+        if found.ignored and place:
+            other = "leave-one-out" if dataset.query is dataset.gallery else "all"
+            why = f"all gallery images of their identities are from their own {place} ({dataset.protocol})"
+            hint = f"Add images from other {place}s, or use --protocol {other}."
+        elif found.ignored:
+            why, hint = "each identity has one image", "Add a second image of each identity."
         number = counted(found.queries, one, many)
         sentence = (
             f"None of the {number} of the test split can be scored: {why}."

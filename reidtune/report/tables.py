@@ -169,7 +169,7 @@ def embed_summary(result: dict[str, Any]) -> Table:
     """What ``embed`` wrote."""
     count, width = result["shape"]
     rows = [
-        ("features", f"{result['features']}  ({count:,} × {width:,}, {format_bytes(4 * count * width)})"),
+        ("features", f"{result['output']}  ({count:,} × {width:,}, {format_bytes(4 * count * width)})"),
         ("table", result["table"]),
         ("of", f"{_backbone(result['backbone'])}, {names_of([result])[0]}"),
     ]
@@ -221,7 +221,7 @@ def names_of(results: Sequence[dict[str, Any]]) -> list[str]:
     short = Counter(_short(path) for path in paths)
     names = []
     for result, delta in zip(results, deltas, strict=True):
-        if isinstance(result.get("features"), dict):
+        if "features" in result:
             files = dict.fromkeys(Path(result["features"][side]).name for side in ("query", "gallery"))
             names.append(f"features ({', '.join(files)})")
             continue

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from reidtune.data import ImageFile, read_image
 from reidtune.data import image as image_module
-from reidtune.data.image import check_header, image_size, to_rgb
+from reidtune.data.image import check_header, image_size, read_header, to_rgb
 from reidtune.errors import DataError
 
 
@@ -147,3 +149,22 @@ def test_a_size_that_must_be_is_that_of_the_image_the_right_way_up(tmp_path):
             look(wrong)
     with pytest.raises(DataError, match=r"nowhere\.png. does not exist"):
         image_size(tmp_path / "nowhere.png")
+
+
+def test_a_pipe_is_refused_before_it_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "x.png")
+    for read in (lambda path: read_image(ImageFile(path)), read_header, image_size):
+        with pytest.raises(DataError, match=r"x\.png. is no file but a pipe"):
+            read(tmp_path / "x.png")
+
+
+def test_a_header_tells_size_mode_orientation_and_frames(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down: turned, of the same size
+    header = read_header(save(tmp_path, Image.new("L", (10, 20)), "a.jpg", exif=exif).path)
+    assert (header.size, header.mode, header.turned, header.animated) == ((10, 20), "L", True, False)
+    exif[0x0112] = 8
+    assert read_header(save(tmp_path, Image.new("RGB", (10, 20)), "b.jpg", exif=exif).path).size == (20, 10)
+    frames = [Image.new("P", (4, 4), shade) for shade in (1, 2)]
+    moving = save(tmp_path, frames[0], "c.gif", save_all=True, append_images=frames[1:])
+    assert read_header(moving.path).animated

@@ -215,3 +215,20 @@ def test_settings_out_of_range_are_refused(photos, plain):
         eval_loader(photos(2), plain, 0)
     with pytest.raises(SettingsError, match="workers is -1"):
         list(eval_loader(photos(2), plain, 1, workers=-1))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_broken_images_are_left_out_of_their_batch(photos, plain, tmp_path, workers):
+    records = photos(6)
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    for place in (1, 4, 5):
+        records[place] = replace(
+            records[place], images=(replace(records[place].images[0], path=tmp_path / "broken.jpg"),)
+        )
+    batches = list(loader_module.readable_loader(records, plain, 2, workers))
+    whole = [plain(read_image(records[place].images[0])) for place in (0, 2, 3)]
+    assert torch.equal(batches[0][0], torch.stack(whole[:1]))
+    assert torch.equal(batches[1][0], torch.stack(whole[1:]))
+    assert batches[2][0] is None
+    assert [sorted(errors) for _, errors in batches] == [[1], [], [0, 1]]
+    assert 'broken.jpg" is not an image' in batches[2][1][1].message

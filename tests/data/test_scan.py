@@ -60,3 +60,12 @@ def test_no_file_is_looked_at_one_by_one(put, monkeypatch):
 def test_names_can_always_be_printed():
     assert show(os.fsdecode(b"a\xff\n.png")) == "a\\udcff\\n.png"
     assert show(Path("größe 2.png")) == "größe 2.png"
+
+
+def test_a_link_in_a_circle_is_listed_and_no_folder(put):
+    root = put("a.png")
+    for name in ("circle.png", "around"):
+        (root / name).symlink_to(root / name)
+    assert [path.name for path in images_below(root)] == ["a.png", "circle.png"]
+    assert has_images(root)
+    assert subfolders(root) == []
