@@ -117,11 +117,25 @@ class Method(ABC):
         of a method that has parts for each.
 
         Raises:
-            SettingsError: parts for each modality, but the data has none.
+            SettingsError: towers that the data cannot teach, or modalities that it does not have.
         """
         found: dict[str, Any] = {}
-        if getattr(settings, "towers", None) == "auto":
+        towers = getattr(settings, "towers", None)
+        if towers == "auto":
             found["towers"] = "both" if facts.task == "text" else "image"
+        elif towers in ("text", "both") and facts.task != "text":
+            raise SettingsError(
+                f"settings.towers is {towers}, but {facts.task} data teaches the text tower nothing.",
+                "Set it to image, or leave it out.",
+            )
+        given = tuple(getattr(settings, "modalities", ()))
+        if given and given != facts.modalities:
+            raise SettingsError(
+                f"settings.modalities is {', '.join(given)}, but the data has {', '.join(facts.modalities) or 'none'}.",
+                "Leave it out: it is filled in from the data.",
+            )
+        if given and not getattr(settings, "per_modality", True):
+            found["modalities"] = ()
         if getattr(settings, "per_modality", False):
             if not facts.modalities:
                 raise SettingsError(

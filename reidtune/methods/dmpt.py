@@ -6,12 +6,16 @@ between the semantic prompts of the modalities; 6.5 % of the backbone's paramete
 
 A reading, since neither code nor the method section was at hand:
 - the text of a modality ("a near-infrared photo of a person"), pooled to 4 rows after every block of the text encoder;
+  without the start token, and scaled to length 1;
 - a linear map of each block to the visual width (or one for all), and learnable residuals;
 - 8 semantic rows, fresh in every block up to the first bound one, then carried on;
-- 4 bind rows after each of the three blocks before the last, and the form of their attention;
+- 4 bind rows after each of the three blocks before the last, and the form of their attention (LayerNorms without
+  parameters, the published purpose alone: nothing passes from modality to modality elsewhere);
 - the feature: the projected class row of each modality, side by side;
 - the contrast of class rows with the texts of all modalities (weight 1, temperature 0.07), identity loss with label
-  smoothing (0.25) and soft-margin triplet loss (1), as the public code of related methods (TOP-ReID, DeMo, MambaPro).
+  smoothing (0.25) and soft-margin triplet loss (1), as the public code of related methods (TOP-ReID, DeMo, MambaPro);
+- optimiser, schedule and sampler of that code; pixel mean and deviation of the backbone (there 0.5), and rectangles
+  erased with the mean colour (there noise).
 """
 
 from __future__ import annotations
@@ -22,8 +26,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from reidtune.backbone.load import Backbone
-from reidtune.config import validate_settings
-from reidtune.data.modality import describe
+from reidtune.data.modality import describe, modality_name
+from reidtune.errors import SettingsError, did_you_mean
 from reidtune.methods.base import MODALITIES, BaseSettings, Facts, Method
 from reidtune.tuning.bind import PromptBind
 from reidtune.tuning.component import Component
@@ -43,7 +47,9 @@ class DmptSettings(BaseSettings):
         "free", description="how semantic rows meet in the bind rows: free, mha or mean; none: modalities never meet"
     )
     bind_tokens: int = Field(4, gt=0, description="bind rows of a bound block")
-    bind_layers: int = Field(3, gt=0, description="bound blocks: the last ones but one")
+    bind_layers: int = Field(
+        3, gt=0, description="bound blocks, the last ones but one; semantic rows are carried on from the first of them"
+    )
     texts: dict[str, str] = Field(
         default_factory=dict, description="a text for each modality; filled in from its name and data.noun"
     )
@@ -81,9 +87,18 @@ class Dmpt(Method):
 
     @classmethod
     def complete(cls, settings: Any, facts: Facts) -> Any:
-        texts = {name: settings.texts.get(name, describe(name, facts.noun)) for name in facts.modalities}
-        values = {**settings.model_dump(), "modalities": facts.modalities, "texts": {**settings.texts, **texts}}
-        return validate_settings(cls.Settings, values)
+        settings = super().complete(settings, facts)
+        given = {modality_name(name): text for name, text in settings.texts.items()}
+        for name, text in given.items():
+            if name not in facts.modalities:
+                raise SettingsError(
+                    f"settings.texts names {name}, which the data does not have.{did_you_mean(name, facts.modalities)}",
+                    f"Modalities: {', '.join(facts.modalities)}.",
+                )
+            if not text.strip():
+                raise SettingsError(f"settings.texts.{name} is empty.", f'Say it like "{describe(name, facts.noun)}".')
+        texts = {name: given.get(name) or describe(name, facts.noun) for name in facts.modalities}
+        return settings.model_copy(update={"modalities": facts.modalities, "texts": texts})
 
     def components(self, backbone: Backbone) -> dict[str, Component]:
         chosen, tower = self.settings, backbone.image

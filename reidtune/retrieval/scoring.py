@@ -166,11 +166,13 @@ def best_matches(
         torch.tensor(query_rows[this]),
         torch.tensor(gallery_rows),
     )
-    out = torch.tensor([[record.identity == JUNK for record in gallery]])
+    junk = torch.tensor([record.identity == JUNK for record in gallery])
+    out = junk[None].clone()
     if dropped is not None:
         out |= dropped
     if anything_missing(query_features, pieces) or anything_missing(gallery_features, pieces):
-        row_scores = SharedGallery(gallery_features, pieces).scores(query_features[this])
+        row_scores = torch.full((1, len(gallery)), -torch.inf)  # junk is not of the gallery, nor of its means
+        row_scores[:, ~junk] = SharedGallery(gallery_features[~junk], pieces).scores(query_features[this])
     else:
         row_scores = query_features[this] @ gallery_features.T
     order = row_scores[0].sort(descending=True, stable=True).indices

@@ -215,7 +215,7 @@ def best(index: FolderIndex, query: Tensor, top: int, without: Sequence[Path] = 
     """
     pieces = max(1, len(index.modalities))
     if anything_missing(query[None], pieces) or anything_missing(index.features, pieces):
-        scores = SharedGallery(index.features.double(), pieces).scores(query[None].double())[0].float()
+        scores = SharedGallery(index.features, pieces).scores(query[None])[0]
     else:
         step = max(1, _ROWS // pieces)
         chunks = [index.features[start : start + step] for start in range(0, len(index.features), step)]

@@ -12,11 +12,14 @@ from reidtune.backbone.walk import Walk
 from reidtune.tuning.component import Component
 from reidtune.tuning.decoupled_prompts import modality_of
 
+_KNOWN = ("seeds", "labels", "cameras", "samples", "modality")  # of each image of a walk
+
 
 class ByModality(Component):
     """Asks the part of an image's modality at the sites that the parts serve; ``parts`` are alike, in the order of the
     modalities, by whose places their tensors are named. Only sites that give rows back for rows can be served: not
-    ``weight``, ``key_value`` or ``pool``."""
+    ``weight``, ``key_value`` or ``pool``. What a walk keeps is shared, so no part may leave outputs or statistics there.
+    """
 
     def __init__(self, parts: Sequence[Component]) -> None:
         super().__init__()
@@ -63,5 +66,6 @@ class ByModality(Component):
         for part, count in zip(self.parts, counts, strict=True):
             if count:
                 rows = slice(start, start + count)
-                yield part, replace(walk, seeds=None if walk.seeds is None else walk.seeds[rows]), rows
+                own = {name: value[rows] for name in _KNOWN if (value := getattr(walk, name)) is not None}
+                yield part, replace(walk, **own), rows
                 start += count

@@ -1,11 +1,15 @@
 """Samples of which some lack a modality are compared by what both have."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from reidtune.data.record import ImageFile, Record
 from reidtune.errors import SettingsError
 from reidtune.retrieval.rank import rank
+from reidtune.retrieval.scoring import best_matches
 from reidtune.retrieval.shared import SharedGallery, anything_missing
 
 
@@ -89,3 +93,15 @@ def test_ranking_uses_it():
     assert rank(*whole, **labels, pieces=3).average_precision.tolist() == plain.average_precision.tolist()
     with pytest.raises(SettingsError, match="12 columns are not 5 equal parts"):
         rank(query.flatten(1), gallery.flatten(1), **labels, pieces=5)
+
+
+def test_a_picture_of_a_list_ranks_as_the_ranking_does_also_with_junk():
+    present = [[1, 1, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1], [0, 0, 1], [1, 1, 1], [1, 0, 0]]
+    for seed in range(30):
+        query, gallery = samples([[1, 0, 1]], seed).flatten(1), samples(present, 100 + seed).flatten(1)
+        identities = [-1, -1, -1, 1, 2, 3, 4, 5]
+        records = [Record((ImageFile(Path(f"{n}.png")),), identity) for n, identity in enumerate(identities)]
+        (one,) = [Record((ImageFile(Path("q.png")),), 1)]
+        best = best_matches(query, gallery, [one], records, "all", 0, 8, pieces=3)
+        first = rank(query, gallery, query_ids=[1], gallery_ids=identities, protocol="all", pieces=3).first_hit
+        assert [record.identity for record in best].index(1) + 1 == int(first[0])

@@ -127,7 +127,7 @@ def test_modalities_are_dropped_by_the_sample_s_seed(spectral_world, tmp_path):
 def test_the_dry_run_counts(spectral_world, tmp_path):
     run = open_run(str(spectral_world), None, flags("dmpt"), output=tmp_path / "run")
     counted = dry_run(run.prepare())
-    assert counted["parameters"]["trainable"] == 74_752
+    assert counted["parameters"]["trainable"] == 70_144
     assert counted["data"]["modalities"] == list(NAMES)
     assert counted["memory"]["activation_bytes_per_image"] > 5_000_000
     assert not (tmp_path / "run").exists()
@@ -136,6 +136,19 @@ def test_the_dry_run_counts(spectral_world, tmp_path):
 def test_parts_for_each_modality_need_modalities(small_world, tmp_path):
     run = open_run(str(small_world), None, flags("lora", **{"settings.per_modality": True}), output=tmp_path / "run")
     with pytest.raises(SettingsError, match="per_modality needs multi-modal data, but this is image data"):
+        run.prepare()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"settings.modalities": ["rgb"]}, "settings.modalities is rgb, but the data has rgb, nir, tir"),
+        ({"settings.towers": "both"}, "multimodal data teaches the text tower nothing"),
+    ],
+)
+def test_settings_that_the_data_contradicts_are_refused(more, said, spectral_world, tmp_path):
+    run = open_run(str(spectral_world), None, flags("lora", **more), output=tmp_path / "run")
+    with pytest.raises(SettingsError, match=said):
         run.prepare()
 
 
