@@ -63,6 +63,8 @@ def list_entries(
     for name, there in align(known):
         names.append(name)
         files.append(tuple(there.get(modality) for modality in modalities))
+    if len(known) > 1 and all(sum(file is not None for file in there) == 1 for there in files):
+        notes.append("No sample has two modalities, since no file name occurs in two folders: each image stands alone.")
     return Entries(names, files, _stamps(listing.files, files), tuple(notes))
 
 

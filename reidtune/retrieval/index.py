@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reidtune.backbone.preprocess import Preprocess
-from reidtune.data.image import read_image
+from reidtune.data.image import image_size, read_image
+from reidtune.data.layouts.strips import STRIPS
 from reidtune.data.record import ImageFile
 from reidtune.data.scan import OWN_FOLDER, show
 from reidtune.data.transforms import EvalTransform
@@ -128,6 +129,8 @@ def refresh_index(
     if not listing.files:
         raise DataError(f'"{show(folder)}" holds no images.', "Give a folder of images; folders inside it count.")
     entries = list_entries(listing, embedding.modalities, embedding.modality, folder.resolve().name)
+    if embedding.modalities and not any(len([name for name in files if name]) > 1 for files in entries.files):
+        _refuse_strips(folder / next(iter(listing.files)))
     for sentence in entries.notes:
         say(sentence)
     inside, cached = index_paths(folder, embedding.key)
@@ -282,3 +285,17 @@ def _left_out(one: str, several: str, names: Sequence[str]) -> str:
     if len(names) == 1:
         return f"1 {one} and is left out: {few}."
     return f"{len(names):,} {several} and are left out: {few}."
+
+
+def _refuse_strips(first: Path) -> None:
+    """Raise ``DataError`` where the first image looks like several modalities side by side."""
+    try:
+        size = image_size(first)
+    except DataError:
+        return  # broken images are left out and counted later
+    if size in STRIPS:
+        raise DataError(
+            f'"{show(first)}" is a strip of {size[0]} × {size[1]} pixels, as {STRIPS[size][0]} has its modalities side '
+            "by side, and search does not cut strips.",
+            "Cut them into folders RGB, NI and TI with the same file names; evaluate reads strips as they are.",
+        )

@@ -18,7 +18,7 @@ _KNOWN = ("seeds", "labels", "cameras", "samples", "modality")  # of each image 
 class ByModality(Component):
     """Asks the part of an image's modality at the sites that the parts serve; ``parts`` are alike, in the order of the
     modalities, by whose places their tensors are named. Only sites that give rows back for rows can be served: not
-    ``weight``, ``key_value`` or ``pool``. What a walk keeps is shared, so no part may leave outputs or statistics there.
+    ``weight``, ``key_value`` or ``pool``. What a walk keeps is shared: no part may leave outputs or statistics there.
     """
 
     def __init__(self, parts: Sequence[Component]) -> None:

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import pytest
 import torch
+from PIL import Image
 
 import reidtune
 from reidtune.errors import DataError, SettingsError
@@ -239,3 +240,17 @@ def test_large_folders_are_scored_in_pieces(model, triplets, query, monkeypatch)
     monkeypatch.setattr("reidtune.retrieval.search._ROWS", 6)  # two samples at once
     assert search(model, triplets, image=query).matches == whole.matches
     assert len(whole.matches) == 5
+
+
+def test_strips_are_refused_and_names_that_do_not_meet_are_said(model, tmp_path, query, paint):
+    folder = tmp_path / "strips"
+    folder.mkdir()
+    Image.new("RGB", (768, 128)).save(folder / "0001_c0001_001.png")
+    with pytest.raises(DataError, match="a strip of 768 × 128 pixels, as RGBNT100"):
+        search(model, folder, image=query)
+    for name in ("vis", "ni"):
+        paint(tmp_path / "apart" / name / f"{name}_7.png", 3)
+        paint(tmp_path / "apart" / name / f"{name}x.png", 4)
+    said = []
+    search(model, tmp_path / "apart", image=query, say=said.append)
+    assert any("No sample has two modalities" in sentence for sentence in said)
