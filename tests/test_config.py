@@ -89,7 +89,7 @@ def test_a_flag_decides_against_the_fallback_backbone() -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_shipped_recipes_resolve_and_round_trip(name: str, tmp_path: Path) -> None:
     config, origins = resolve_with_origins(name, {})
-    assert config.method == name.removesuffix("-tiny").removesuffix("-text")
+    assert config.method == name.removesuffix("-tiny").removesuffix("-text").removesuffix("-multimodal")
     assert resolve_config(recipe(tmp_path, to_toml(config)), {}) == config
     assert resolve_config(recipe(tmp_path, to_toml(config, origins=origins)), {}) == config
 

@@ -106,7 +106,7 @@ def near_duplicates(
             break
     joined = np.concatenate(found)
     order = np.lexsort((joined[:, 1], joined[:, 0], np.concatenate(apart)))
-    return joined[order], complete
+    return joined[order][:MOST_PAIRS], complete
 
 
 def _masks(parts: int) -> list[np.uint64]:

@@ -17,7 +17,7 @@ from reidtune.report.pictures import EMPTY, SEAM, SOFT, caption_field, fitted, s
 ROWS, SAMPLE_ROWS, COLUMNS = 8, 4, 8
 _GAP, _LABEL, _LINE = 6, 20, 15
 _CAPTION_WIDTH = 250
-_LONGEST = 800  # pixels of a line
+_LONGEST, _WIDEST_PLACE = 800, 100  # pixels of a line above a row, and below an image
 SIDES = {"train": ("train",), "val": ("val",), "test": ("test", "query", "gallery")}
 Item = TypeVar("Item")
 Row = tuple[str, list[str], list[Record]]  # what stands above it, the split of each record, the records
@@ -38,7 +38,9 @@ def contact_sheet(dataset: Dataset, rows: int | None = None, columns: int = COLU
     tall = height * max(1, len(several)) + SEAM * max(0, len(several) - 1)
     font, small = ImageFont.load_default(13), ImageFont.load_default(11)
     margin = _GAP + max((round(small.getlength(name)) + _GAP for name in several), default=0)
-    cell = (width + _GAP, _LABEL + tall + _LINE + _GAP)
+    places = [_place(record, split) for _, split_of, row in shown for split, record in zip(split_of, row, strict=True)]
+    wide = max(width, min(_WIDEST_PLACE, max(round(small.getlength(place)) for place in places)))
+    cell = (wide + _GAP, _LABEL + tall + _LINE + _GAP)
     most = max(len(records) for _, _, records in shown)
     end = margin + most * cell[0] + (_CAPTION_WIDTH if dataset.task == "text" else 0)
     longest = min(_LONGEST, max(round(font.getlength(title)) for title, _, _ in shown))
@@ -54,7 +56,7 @@ def contact_sheet(dataset: Dataset, rows: int | None = None, columns: int = COLU
         for column, record in enumerate(records):
             left = margin + column * cell[0]
             sheet.paste(_picture(record, several, width, height, tall), (left, top))
-            words = wrap(_place(record, split_of[column]), small, width, 1)
+            words = wrap(_place(record, split_of[column]), small, wide, 1)
             draw.text((left, top + tall + 1), "".join(words), SOFT, small)
         caption = next((record.captions[0] for record in records if record.captions), None)
         if dataset.task == "text" and caption is not None:

@@ -13,6 +13,7 @@ CAPTIONS = (
     "un&shy;usual — «quotes» 東京 42nd  street",
     " ".join(["red"] * 75),
     " ".join(["red"] * 76),
+    " ".join(["voil\u00c3\u00a0"] * 24),  # repaired as a whole: the second half of the letter counts as a space
     "",
 )
 

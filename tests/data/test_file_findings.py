@@ -55,6 +55,8 @@ def test_copies_of_strips_are_not_across_modalities_and_one_file_can_be_on_two_s
     paths = [Path("/data/a.png"), Path("/data/b.png")]
     assert kinds(copies(DATA, [paths], Owners(dict.fromkeys(paths, strip)))) == {"copies": ("fact", 1)}
     assert kinds(copies(DATA, [], Owners(dict.fromkeys(paths, strip)))) == {}
+    one = Owners({path: {("train", 1, "rgb"), ("test", 2, "rgb")} for path in paths})
+    assert kinds(copies(DATA, [paths], one)) == {"copies-across-identities": ("warning", 1)}
     twice = Owners(
         {paths[0]: {("train", 1, "rgb"), ("train", 2, "rgb")}, paths[1]: {("train", 1, "rgb"), ("test", 1, "rgb")}}
     )

@@ -165,6 +165,6 @@ def test_a_header_tells_size_mode_orientation_and_frames(tmp_path):
     assert (header.size, header.mode, header.turned, header.animated) == ((10, 20), "L", True, False)
     exif[0x0112] = 8
     assert read_header(save(tmp_path, Image.new("RGB", (10, 20)), "b.jpg", exif=exif).path).size == (20, 10)
-    frames = [Image.new("P", (4, 4), shade) for shade in (1, 2)]
+    frames = [Image.linear_gradient("L").rotate(angle) for angle in (0, 90)]
     moving = save(tmp_path, frames[0], "c.gif", save_all=True, append_images=frames[1:])
     assert read_header(moving.path).animated

@@ -93,7 +93,7 @@ def test_identities_on_two_sides_are_named():
 
 def test_captions():
     people = [captioned(identity, f"person {identity}", f"{identity} again") for identity in range(1, 9)]
-    test = [captioned(20, "red " * 80, "same"), captioned(21, "Same"), captioned(22)]
+    test = [captioned(20, "red " * 80, "same", "one more"), captioned(21, "Same"), captioned(22)]
     data = dataset(people, test, test, "cross-modality", "text", validation=[captioned(30, "a", "b")])
     found = find(data, caption_lengths([*people, *test]))
     assert {kind: finding.count for kind, finding in found.items()} == {
@@ -103,7 +103,7 @@ def test_captions():
     }
     assert "77 tokens" in found["long-captions"].sentence
     assert "62 words" in find(data, caption_lengths(test, tokens=False))["long-captions"].sentence
-    assert scored_queries(data).queries == 3  # every caption
+    assert scored_queries(data).queries == 4  # every caption
     bare = dataset([captioned(1), captioned(2)], test, test, "cross-modality", "text", validation=people)
     assert find(bare)["no-training-captions"].level == "error"
 

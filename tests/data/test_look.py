@@ -57,6 +57,18 @@ def test_without_decoding_no_pixel_is_read(photos, decoding, tmp_path):
     assert decoding
 
 
+def test_an_orientation_behind_the_pixels_is_seen_by_decoding(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise(1).save(tmp_path / "x.png", exif=exif)
+    data = (tmp_path / "x.png").read_bytes()
+    start = data.index(b"eXIf") - 4
+    stop = start + 12 + int.from_bytes(data[start : start + 4], "big")
+    (tmp_path / "x.png").write_bytes(data[:start] + data[stop:-12] + data[start:stop] + data[-12:])
+    look = look_at((ImageFile(tmp_path / "x.png"),))
+    assert (look.turned, look.sizes) == (True, [(96, 48)])
+
+
 def test_what_cannot_be_read_is_said_and_stops_nothing(tmp_path):
     names = ("empty", "text", "cut", "gone", "circle", "pipe", "folder", "good")
     paths = {name: tmp_path / f"{name}.jpg" for name in names}

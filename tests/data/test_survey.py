@@ -89,8 +89,8 @@ def test_copies_and_near_duplicates_are_told_apart(folder):
 
 
 def test_flat_images_are_no_near_duplicates(folder):
-    for split, person in (("bounding_box_train", 1), ("bounding_box_test", 11)):
-        colour = (person, person, person)
+    for split, person in (("bounding_box_train", 1), ("bounding_box_test", 12)):
+        colour = (100, 100, 100 + person % 10)
         Image.new("RGB", (64, 128), colour).save(folder / split / f"{person:04d}_c1s1_000009_00.png")
     assert look(folder)[1] == {"flat-images": 2}
 

@@ -101,3 +101,13 @@ def test_a_long_name_is_cut_and_query_and_gallery_are_told_apart(sample):
     plain = contact_sheet(dataset(query=records))
     below = (6, 26 + 128, 300, plain.height)
     assert sheet.crop(below).tobytes() != plain.crop(below).tobytes()
+
+
+def test_narrow_images_stand_apart_so_that_gallery_can_be_read(sample):
+    records = [sample(1, 1), sample(1, 2)]
+    for record in records:
+        Image.new("RGB", (20, 64), (10, 10, 255)).save(record.path)
+    apart = contact_sheet(dataset(query=records[:1] * 4, gallery=records[1:] * 4))
+    close = contact_sheet(dataset(records * 4))
+    assert colours(apart) == colours(close) == {(10, 10): 8 * 45 * 128}
+    assert apart.width - close.width > 8 * 5
