@@ -18,7 +18,6 @@ from reidtune.errors import DataError, ReidtuneError, SettingsError
 from reidtune.model import Model, default_backbone, load
 from reidtune.retrieval.embed import embed_batches, embed_texts
 from reidtune.retrieval.features_file import FeatureWriter, check_target
-from reidtune.retrieval.search import describe_model
 from reidtune.training.state import Interrupted, StopRequest, stop_signals
 
 Say = Callable[[str], None]
@@ -214,7 +213,7 @@ def _facts(output: Path, rows: int, width: int, source: str | Path, model: Model
         "source": str(source),
         "shape": [rows, width],
         "dtype": "float32",
-        **describe_model(model),
+        **model.describe(),
         "preprocess": model.backbone.preprocess.to_json(),
     }
 

@@ -107,7 +107,9 @@ def evaluate_dataset(
     ranking = _rank(model, dataset, **options) if known is None else _rank_known(model, dataset, known, **options)
     if sheet is not None:
         draw_sheet(ranking, sheet)
-    own, header, result = model.backbone.describe(), model.header, ranking.result
+    own, result = model.describe(), ranking.result
+    if model.header is not None:
+        own["delta"]["parameters"] = model.header.parameters
     skipped = [ranking.query[index].path.name for index in result.skipped_queries]
     return {
         "schema": 1,
@@ -119,14 +121,7 @@ def evaluate_dataset(
         "skipped_examples": list(dict.fromkeys(skipped))[:3],
         **ranking.facts,
         "data": {"hash": dataset.manifest()["hash"]},
-        "backbone": {
-            "name": own["name"],
-            "pretrained": own["pretrained"],
-            "fingerprint": own["fingerprint"]["digest"],
-        },
-        "delta": None
-        if header is None or path is None
-        else {"path": str(path), "method": header.method, "digest": header.digest, "parameters": header.parameters},
+        **own,
     }
 
 

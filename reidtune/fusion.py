@@ -7,6 +7,7 @@ from torch import Tensor
 
 from reidtune.backbone.walk import Walk
 from reidtune.data.batch import Batch
+from reidtune.errors import SettingsError
 from reidtune.seeds import derive_seed
 
 
@@ -31,6 +32,20 @@ def modality_walk(batch: Batch) -> tuple[Tensor, Walk]:
         modality=modality,
     )
     return images[samples, modality], walk
+
+
+def modality_of(walk: Walk) -> Tensor:
+    """Which modality each image shows, [n] int64.
+
+    Raises:
+        SettingsError: the walk does not know.
+    """
+    if walk.modality is None:
+        raise SettingsError(
+            "This delta has to know which modality an image shows.",
+            "Give samples by modality: embed_samples, or data in a multi-modal layout.",
+        )
+    return walk.modality
 
 
 def present_of(batch: Batch) -> Tensor:

@@ -54,6 +54,20 @@ class Model:
         own = None if header is None else header.data.get("modalities")
         self.modalities: tuple[str, ...] = modalities or (tuple(own) if isinstance(own, list | tuple) else ())
 
+    def describe(self) -> dict[str, Any]:
+        """``backbone`` and ``delta`` (``None`` without one), as the JSON of commands has them."""
+        own, header = self.backbone.describe(), self.header
+        return {
+            "backbone": {
+                "name": own["name"],
+                "pretrained": own["pretrained"],
+                "fingerprint": own["fingerprint"]["digest"],
+            },
+            "delta": None
+            if header is None
+            else {"path": str(self.path), "method": header.method, "digest": header.digest},
+        }
+
     def encode(self, batch: Batch) -> Tensor:
         """Features of a batch's images, not normalised: [B, D], or [B, M · D] of samples of M modalities;
         differentiable in the tuner."""

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from reidtune.cli.console import note, print_json, stderr, stdout
+from reidtune.cli.options import Json, Layout, Protocol, Quiet
 
 EXAMPLES = (
     "reidtune data /data/Market-1501",
@@ -20,14 +21,14 @@ EXAMPLES = (
 
 def data(
     data: Annotated[str, typer.Argument(help="A folder, a CSV or JSONL table, or demo.", metavar="DATA")],
-    layout: Annotated[str | None, typer.Option(help="How the data lies on disk. Default: recognised.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="What a ranking ignores. Default: the layout's.")] = None,
+    layout: Layout = None,
+    protocol: Protocol = None,
     quick: Annotated[bool, typer.Option("--quick", help="Labels, headers and copies only; decode nothing.")] = False,
     sheet: Annotated[Path | None, typer.Option(help="Draw some identities, a row each, to this PNG.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the JSON here as well.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the --output file where it exists.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Say what a dataset is and what is wrong with it: broken files, copies, near-duplicates across the splits, queries
     that cannot be scored, and more.

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from reidtune.cli.console import clean, print_json, stderr, stdout
+from reidtune.cli.options import Json
 
 EXAMPLES = ("reidtune demo world", "reidtune demo world --seed 7 --identities 40", "reidtune train world/image")
 
@@ -16,7 +17,7 @@ def demo(
     directory: Annotated[Path, typer.Argument(help="Where to write it.", metavar="DIR")],
     seed: Annotated[int, typer.Option(help="Another seed, another world of people.")] = 0,
     identities: Annotated[int, typer.Option(help="How many people; at least 4.")] = 100,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Render a small world of people in three layouts: DIR/image, DIR/text, DIR/multimodal.

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from reidtune.cli.console import clean, note, print_json, stderr, stdout
+from reidtune.cli.options import Activation, Backbone, Device, ImageSize, Json, Modalities, Pretrained, Quiet
 
 EXAMPLES = (
     "reidtune embed photos --delta runs/market --output photos.npy",
@@ -29,10 +30,10 @@ def embed(
         Path | None, typer.Option(help="Instead of images: a text file, of which every line that is not blank counts.")
     ] = None,
     delta: Annotated[Path | None, typer.Option(help="Delta file or run folder. Default: the backbone alone.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="open_clip name, tiny, or local-dir:FOLDER.")] = None,
-    pretrained: Annotated[str | None, typer.Option(help="Tag or weights file; none: seeded random.")] = None,
-    activation: Annotated[str | None, typer.Option(help="gelu or quick_gelu, where a file does not tell.")] = None,
-    image_size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH in pixels, without a delta.")] = None,
+    backbone: Backbone = None,
+    pretrained: Pretrained = None,
+    activation: Activation = None,
+    image_size: ImageSize = None,
     layout: Annotated[
         str | None,
         typer.Option(help="How a dataset lies on disk; none: any folder, no labels. Default: recognised."),
@@ -40,21 +41,19 @@ def embed(
     split: Annotated[
         str | None, typer.Option(help="Of a dataset: train, val, query, gallery, or test (both). Default: all.")
     ] = None,
-    modalities: Annotated[
-        str | None, typer.Option(help="What is known of multi-modal samples, such as rgb,nir. Default: all they have.")
-    ] = None,
+    modalities: Modalities = None,
     modality: Annotated[
         str | None, typer.Option(help="Of which modality all images of a folder without labels are.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images (or lines) a batch.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps.")] = "auto",
+    device: Device = "auto",
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave out images that cannot be read, instead of stopping.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the output where it exists.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write the features of images or texts to a file, for whatever is to be done with them.
 

@@ -8,6 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from reidtune.cli.console import note, print_json, stderr, stdout
+from reidtune.cli.options import (
+    Activation,
+    Backbone,
+    Device,
+    ImageSize,
+    Json,
+    Layout,
+    Modalities,
+    Pretrained,
+    Protocol,
+    Quiet,
+)
 from reidtune.cli.several import taking_several
 from reidtune.errors import ReidtuneError, SettingsError
 
@@ -30,21 +42,19 @@ def evaluate(
     delta: Annotated[
         list[Path] | None, typer.Option(help="Delta file or run folder, or none: the backbone alone; repeatable.")
     ] = None,
-    backbone: Annotated[str | None, typer.Option(help="open_clip name, tiny, or local-dir:FOLDER.")] = None,
-    pretrained: Annotated[str | None, typer.Option(help="Tag or weights file; none: seeded random.")] = None,
-    activation: Annotated[str | None, typer.Option(help="gelu or quick_gelu, where a file does not tell.")] = None,
-    image_size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH in pixels, without a delta.")] = None,
-    layout: Annotated[str | None, typer.Option(help="How the data lies on disk. Default: recognised.")] = None,
+    backbone: Backbone = None,
+    pretrained: Pretrained = None,
+    activation: Activation = None,
+    image_size: ImageSize = None,
+    layout: Layout = None,
     task: Annotated[
         str | None,
         typer.Option(
             help="image: of text data the images alone, of multi-modal data one modality. Default: the data's."
         ),
     ] = None,
-    protocol: Annotated[str | None, typer.Option(help="What a ranking ignores. Default: the layout's.")] = None,
-    modalities: Annotated[
-        str | None, typer.Option(help="What is known of multi-modal samples, such as rgb,nir. Default: all they have.")
-    ] = None,
+    protocol: Protocol = None,
+    modalities: Modalities = None,
     query_modalities: Annotated[str | None, typer.Option(help="The same of the queries alone.")] = None,
     gallery_modalities: Annotated[str | None, typer.Option(help="The same of the gallery alone.")] = None,
     matrix: Annotated[
@@ -71,12 +81,12 @@ def evaluate(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images (or captions) a batch.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps.")] = "auto",
+    device: Device = "auto",
     output: Annotated[Path | None, typer.Option(help="Write the JSON here as well.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Draw ranked lists (of the last delta) to this PNG.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the --output file where it exists.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Rank the test split and print rank-1, mAP and mINP; of text data both from captions to images and back.
 

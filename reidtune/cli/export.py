@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from reidtune.cli.console import clean, print_json, stdout
+from reidtune.cli.options import Json
 
 EXAMPLES = (
     "reidtune export runs/lora-demo --to open_clip --output merged",
@@ -27,7 +28,7 @@ def export(
     backbone: Annotated[str | None, typer.Option(help="Where the backbone is, if it is a folder.")] = None,
     pretrained: Annotated[str | None, typer.Option(help="The backbone's weights file, if it was a file.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Merge a delta into its backbone and write a folder that plain open_clip loads, or make a full difference smaller.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reidtune.cli.console import clean, print_json, stdout
+from reidtune.cli.options import Json
 
 if TYPE_CHECKING:
     from reidtune.delta.format import DeltaHeader
@@ -26,7 +27,7 @@ _SHORT = 12  # digits of a hash
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A delta (.safetensors) or a run folder.")],
     check: Annotated[bool, typer.Option("--verify", help="Recompute the digest over every byte first.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say what a delta is: method, backbone, preprocessing, data, metrics, tensors.
 

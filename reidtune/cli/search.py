@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from reidtune.cli.console import note, print_json, stderr, stdout
+from reidtune.cli.options import Activation, Backbone, Device, ImageSize, Json, Pretrained, Quiet
 from reidtune.errors import SettingsError
 
 EXAMPLES = (
@@ -46,17 +47,17 @@ def search(
     top: Annotated[int, typer.Option(min=1, help="How many matches.")] = 10,
     sheet: Annotated[Path | None, typer.Option(help="Show the matches in this .png or .html file.")] = None,
     delta: Annotated[Path | None, typer.Option(help="Delta file or run folder. Default: the backbone alone.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="open_clip name, tiny, or local-dir:FOLDER.")] = None,
-    pretrained: Annotated[str | None, typer.Option(help="Tag or weights file; none: seeded random.")] = None,
-    activation: Annotated[str | None, typer.Option(help="gelu or quick_gelu, where a file does not tell.")] = None,
-    image_size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH in pixels, without a delta.")] = None,
+    backbone: Backbone = None,
+    pretrained: Pretrained = None,
+    activation: Activation = None,
+    image_size: ImageSize = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a batch while indexing.")] = 64,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that read images while indexing.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps.")] = "auto",
+    device: Device = "auto",
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Embed every image anew.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the --sheet file where it exists.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Find the images in a folder that fit a text, an image, or both.
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from reidtune.cli.console import clean, note, print_json, stderr, stdout
+from reidtune.cli.options import Activation, Backbone, Json, Layout, Pretrained, Protocol, Quiet
 
 EXAMPLES = (
     "reidtune train demo",
@@ -23,12 +24,12 @@ def train(
     data: Annotated[str | None, typer.Argument(help="A folder, a CSV or JSONL table, or demo.", metavar="DATA")] = None,
     method: Annotated[str | None, typer.Option(help="What is trained; see reidtune methods.")] = None,
     recipe: Annotated[str | None, typer.Option(help="A shipped recipe's name, or a TOML file.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="open_clip name, tiny, or local-dir:FOLDER.")] = None,
-    pretrained: Annotated[str | None, typer.Option(help="Tag or weights file; none: seeded random.")] = None,
-    activation: Annotated[str | None, typer.Option(help="gelu or quick_gelu, where a file does not tell.")] = None,
+    backbone: Backbone = None,
+    pretrained: Pretrained = None,
+    activation: Activation = None,
     output: Annotated[Path | None, typer.Option(help="The run folder. Default: runs/METHOD-DATA.")] = None,
-    layout: Annotated[str | None, typer.Option(help="How the data lies on disk. Default: recognised.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="What a ranking ignores. Default: the layout's.")] = None,
+    layout: Layout = None,
+    protocol: Protocol = None,
     noun: Annotated[str | None, typer.Option(help="What the images show: person, vehicle, lion …")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training identities.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps, instead of epochs.")] = None,
@@ -45,8 +46,8 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained; write nothing.")] = False,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings and leave.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier run in the output folder.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a method on a dataset and save its delta.
 

@@ -205,7 +205,7 @@ class Method(ABC):
         """
         check_losses(config, task)
         if task == "multimodal":
-            texts = self.modality_texts(tuner)
+            texts = self.modality_texts(backbone) if config.modality else None
             if config.modality and texts is None:
                 raise SettingsError(
                     f"loss.modality is {config.modality:g}, but {self.name} has no texts of modalities.",
@@ -223,7 +223,7 @@ class Method(ABC):
             return TextObjective(widths["image"], classes, config, tuner.auxiliary)
         return IdentityObjective(tuner.feature_width(backbone.image), classes, config)
 
-    def modality_texts(self, tuner: Tuner) -> Tensor | None:
+    def modality_texts(self, backbone: Backbone) -> Tensor | None:
         """Features [M, D] of a text for each modality, which images of that modality are held against; ``None``:
         the method has none."""
         return None

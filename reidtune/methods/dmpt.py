@@ -33,7 +33,6 @@ from reidtune.tuning.bind import PromptBind
 from reidtune.tuning.component import Component
 from reidtune.tuning.decoupled_prompts import ModalityPrompts, SemanticPrompts
 from reidtune.tuning.text_prior import text_features, text_prior
-from reidtune.tuning.tuner import Tuner
 
 
 class DmptSettings(BaseSettings):
@@ -81,10 +80,6 @@ class Dmpt(Method):
     Settings = DmptSettings
     settings: DmptSettings
 
-    def __init__(self, settings: BaseSettings) -> None:
-        super().__init__(settings)
-        self._texts: Tensor | None = None  # [M, D]
-
     @classmethod
     def complete(cls, settings: Any, facts: Facts) -> Any:
         settings = super().complete(settings, facts)
@@ -108,7 +103,6 @@ class Dmpt(Method):
         texts = [chosen.texts[name] for name in chosen.modalities]
         if chosen.prior:
             prior = text_prior(backbone, texts, chosen.tokens, tower.layers)
-        self._texts = text_features(backbone, texts)
         found: dict[str, Component] = {
             "modality": ModalityPrompts(tower, len(texts), chosen.tokens, prior, chosen.map == "shared"),
             "semantic": SemanticPrompts(tower, chosen.semantic, bound.start + 1),
@@ -117,5 +111,5 @@ class Dmpt(Method):
             found["bind"] = PromptBind(tower, chosen.semantic, chosen.bind_tokens, bound, chosen.bind)
         return found
 
-    def modality_texts(self, tuner: Tuner) -> Tensor | None:
-        return self._texts
+    def modality_texts(self, backbone: Backbone) -> Tensor:
+        return text_features(backbone, [self.settings.texts[name] for name in self.settings.modalities])

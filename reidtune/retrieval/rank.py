@@ -1,4 +1,5 @@
-"""Exact ranking: CMC, mAP and mINP of a query set against a gallery, in memory of one tile."""
+"""Exact ranking: CMC, mAP and mINP of a query set against a gallery, in memory of one tile (and of a second gallery
+where modalities are missing)."""
 
 from __future__ import annotations
 

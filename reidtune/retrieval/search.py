@@ -151,7 +151,7 @@ def search(
     named = images if model.modalities else {}
     first = files[0] if files else None
     matches = best(index, query, top, files)
-    return SearchResult(text, first, share, matches, index, describe_model(model), model.modalities, named)
+    return SearchResult(text, first, share, matches, index, model.describe(), model.modalities, named)
 
 
 def find_folder(source: str | Path) -> Path:
@@ -235,21 +235,6 @@ def best(index: FolderIndex, query: Tensor, top: int, without: Sequence[Path] = 
 
 def _texts(paths: Mapping[str, Path]) -> dict[str, str]:
     return {name: str(path) for name, path in paths.items()}
-
-
-def describe_model(model: Model) -> dict[str, Any]:
-    """``backbone`` and ``delta`` of a model, as ``--json`` has them."""
-    own, header = model.backbone.describe(), model.header
-    return {
-        "backbone": {
-            "name": own["name"],
-            "pretrained": own["pretrained"],
-            "fingerprint": own["fingerprint"]["digest"],
-        },
-        "delta": None
-        if header is None
-        else {"path": str(model.path), "method": header.method, "digest": header.digest},
-    }
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from reidtune.backbone.tower import Tower
 from reidtune.backbone.walk import Walk
-from reidtune.fusion import by_sample
+from reidtune.fusion import by_sample, modality_of
 from reidtune.tuning.component import Component
-from reidtune.tuning.decoupled_prompts import STD, modality_of
+from reidtune.tuning.prompt_rows import STD
 
 FORMS = ("free", "mha", "mean")
 

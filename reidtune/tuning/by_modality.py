@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from reidtune.backbone.walk import Walk
+from reidtune.fusion import modality_of
 from reidtune.tuning.component import Component
-from reidtune.tuning.decoupled_prompts import modality_of
 
 _KNOWN = ("seeds", "labels", "cameras", "samples", "modality")  # of each image of a walk
 

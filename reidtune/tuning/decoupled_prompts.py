@@ -7,24 +7,9 @@ from torch import Tensor, nn
 
 from reidtune.backbone.tower import Tower
 from reidtune.backbone.walk import Walk
-from reidtune.errors import SettingsError
+from reidtune.fusion import modality_of
 from reidtune.tuning.component import Component
-
-STD = 0.02  # of initial prompts and projections
-
-
-def modality_of(walk: Walk) -> Tensor:
-    """Which modality each image shows, [n] int64.
-
-    Raises:
-        SettingsError: the walk does not know.
-    """
-    if walk.modality is None:
-        raise SettingsError(
-            "This delta has to know which modality an image shows.",
-            "Give samples by modality: embed_samples, or data in a multi-modal layout.",
-        )
-    return walk.modality
+from reidtune.tuning.prompt_rows import STD
 
 
 class ModalityPrompts(Component):

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from reidtune.backbone.tower import Tower
 from reidtune.backbone.walk import Walk
+from reidtune.fusion import modality_of
 from reidtune.tuning.component import Component
-from reidtune.tuning.decoupled_prompts import modality_of
 from reidtune.tuning.feed_forward_adapter import STD, FeedForward
 
 

@@ -14,14 +14,7 @@ from reidtune.methods.clip_reid import ClipReid, ClipReidSettings
 from reidtune.model import Model
 from reidtune.training.run import open_run
 from reidtune.tuning.tuner import Tuner
-
-
-class Silent:
-    def start(self, done, steps): ...
-
-    def step(self, step, loss): ...
-
-    def epoch(self, row): ...
+from tests.training.reporter import Silent
 
 
 def test_the_learned_words_stand_where_the_sentence_has_its_placeholders(small_backbone):

@@ -1,8 +1,5 @@
 """Training on samples of several modalities: from folders to a delta, missing modalities, resume."""
 
-import os
-import signal
-
 import pytest
 import torch
 
@@ -13,32 +10,9 @@ from reidtune.training.batches import BatchSource
 from reidtune.training.plan import dry_run
 from reidtune.training.run import open_run
 from reidtune.training.state import Interrupted
+from tests.training.reporter import InterruptAt, Silent
 
 NAMES = ("rgb", "nir", "tir")
-
-
-class Silent:
-    def __init__(self, stop_at=None):
-        self.stop_at = stop_at
-        self.rows = []
-
-    def start(self, done, steps): ...
-
-    def step(self, step, loss):
-        if step == self.stop_at:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def epoch(self, row):
-        self.rows.append(row)
-
-
-@pytest.fixture(scope="module")
-def spectral_world(tmp_path_factory):
-    from reidtune.demo.world import render_world
-
-    folder = tmp_path_factory.mktemp("spectral-world")
-    render_world(folder, identities=14, kinds=("multimodal",))
-    return folder / "multimodal"
 
 
 def flags(method, **more):
@@ -100,7 +74,7 @@ def test_a_resumed_run_ends_in_the_same_bytes_also_with_dropped_modalities(spect
     whole.train(whole.prepare(), Silent())
     cut = open_run(str(spectral_world), None, more, output=tmp_path / "cut")
     with pytest.raises(Interrupted):
-        cut.train(cut.prepare(), Silent(stop_at=3))
+        cut.train(cut.prepare(), InterruptAt(3))
     again = open_run(None, None, {}, resume=tmp_path / "cut")
     again.train(again.prepare(), Silent())
     one, two = (read_tensors(tmp_path / name / "delta.safetensors") for name in ("whole", "cut"))

@@ -1,7 +1,6 @@
 """Whole trainings on a small world and a small backbone: exact resume, selection, refusals."""
 
 import csv
-import os
 import signal
 from pathlib import Path
 
@@ -13,35 +12,9 @@ from reidtune.delta import read_header, verify
 from reidtune.errors import DataError, ReidtuneError, SettingsError
 from reidtune.training.run import open_run
 from reidtune.training.state import Interrupted, load_state
+from tests.training.reporter import InterruptAt, Silent
 
 LAST = 24  # steps of the run below: 3 epochs of 8
-
-
-class Silent:
-    def __init__(self):
-        self.rows, self.steps = [], 0
-
-    def start(self, done, steps):
-        self.done, self.total = done, steps
-
-    def step(self, step, loss):
-        self.steps += 1
-
-    def epoch(self, row):
-        self.rows.append(row)
-
-
-class InterruptAt(Silent):
-    """Sends the signal when a step is reached, as a user would."""
-
-    def __init__(self, at, number=signal.SIGINT):
-        super().__init__()
-        self.at, self.number = at, number
-
-    def step(self, step, loss):
-        super().step(step, loss)
-        if step == self.at:
-            os.kill(os.getpid(), self.number)
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from reidtune.delta import read_tensors
 from reidtune.methods import registry
 from reidtune.training.run import open_run
 from reidtune.training.state import Interrupted, load_state
-from tests.training.test_run import InterruptAt, Silent, go_on
+from tests.training.reporter import InterruptAt, Silent
+from tests.training.test_run import go_on
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Training on images with captions: from the JSON list to a delta, stages, resume, validation split."""
 
 import json
-import os
-import signal
 
 import pytest
 import torch
@@ -12,21 +10,7 @@ from reidtune.errors import SettingsError
 from reidtune.training.plan import dry_run
 from reidtune.training.run import open_run
 from reidtune.training.state import Interrupted
-
-
-class Silent:
-    def __init__(self, stop_at=None):
-        self.stop_at = stop_at
-        self.rows = []
-
-    def start(self, done, steps): ...
-
-    def step(self, step, loss):
-        if step == self.stop_at:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def epoch(self, row):
-        self.rows.append(row)
+from tests.training.reporter import InterruptAt, Silent
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +93,7 @@ def test_an_interrupted_run_ends_in_the_same_bytes(method, text_world, tmp_path)
     whole.train(whole.prepare(), Silent())
     broken = open_run(str(text_world), None, wanted, output=tmp_path / "broken")
     with pytest.raises(Interrupted):
-        broken.train(broken.prepare(), Silent(stop_at=4))
+        broken.train(broken.prepare(), InterruptAt(4))
     again = open_run(None, None, {}, resume=tmp_path / "broken")
     again.train(again.prepare(), Silent())
     first, second = ((tmp_path / name / "delta.safetensors").read_bytes() for name in ("whole", "broken"))
