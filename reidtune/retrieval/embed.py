@@ -14,6 +14,7 @@ from reidtune.data.loader import eval_loader, readable_loader
 from reidtune.data.record import Record
 from reidtune.data.transforms import EvalTransform
 from reidtune.errors import ReidtuneError
+from reidtune.retrieval.feature_cache import FeatureCache
 
 Encode = Callable[[Batch], Tensor]
 EncodeTexts = Callable[[Tensor], Tensor]
@@ -30,19 +31,25 @@ def embed_records(
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
     modalities: Sequence[str] = (),
+    cache: FeatureCache | None = None,
 ) -> Tensor:
     """Features of the records' images, L2-normalised: [N, D], float32, on the CPU.
 
     ``encode`` maps a batch to features [B, D]. With ``modalities`` it holds samples of them, of which every record has
-    at least one; ``progress`` is told how many samples each batch had.
+    at least one; ``progress`` is told how many samples each batch had. What ``cache`` holds
+    is not computed, and what is computed is kept there.
 
     Raises:
         DataError: an image cannot be read (it is named).
     """
+
+    def embed(some: Sequence[Record]) -> Iterator[tuple[list[int], Tensor]]:
+        return embed_batches(encode, some, preprocess, batch_size=batch_size, workers=workers, modalities=modalities)
+
+    if cache is not None:
+        return cache.records(records, modalities, embed, progress)
     features: list[Tensor] = []
-    for _, part in embed_batches(
-        encode, records, preprocess, batch_size=batch_size, workers=workers, modalities=modalities
-    ):
+    for _, part in embed(records):
         features.append(part)
         if progress is not None:
             progress(len(part))
@@ -91,18 +98,28 @@ def embed_texts(
     *,
     batch_size: int = 64,
     progress: Callable[[int], None] | None = None,
+    cache: FeatureCache | None = None,
 ) -> Tensor:
     """Features of captions, L2-normalised: [N, D], float32, on the CPU; equal captions have bit-equal features.
 
     ``encode_texts`` maps token ids [B, T] to features [B, D]; ``progress`` is told how many different captions each
-    batch had.
+    batch had; ``cache`` as in :func:`embed_records`.
     """
     different = list(dict.fromkeys(captions))
     places = {caption: place for place, caption in enumerate(different)}
+
+    def embed(some: Sequence[str]) -> Iterator[tuple[list[int], Tensor]]:
+        for start in range(0, len(some), batch_size):
+            chunk = list(some[start : start + batch_size])
+            part = F.normalize(encode_texts(tokenizer(chunk)).float(), dim=-1).cpu()
+            yield list(range(start, start + len(chunk))), part
+
+    rows = [places[caption] for caption in captions]
+    if cache is not None:
+        return cache.texts(different, embed, progress)[rows]
     features: list[Tensor] = []
-    for start in range(0, len(different), batch_size):
-        chunk = different[start : start + batch_size]
-        features.append(F.normalize(encode_texts(tokenizer(chunk)).float(), dim=-1).cpu())
+    for _, part in embed(different):
+        features.append(part)
         if progress is not None:
-            progress(len(chunk))
-    return torch.cat(features)[[places[caption] for caption in captions]]
+            progress(len(part))
+    return torch.cat(features)[rows]

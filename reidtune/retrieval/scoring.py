@@ -12,6 +12,7 @@ from reidtune.backbone.preprocess import Preprocess
 from reidtune.data.captions import one_caption_each
 from reidtune.data.record import Record
 from reidtune.retrieval.embed import Encode, EncodeTexts, Tokenizer, embed_records, embed_texts
+from reidtune.retrieval.feature_cache import FeatureCache
 from reidtune.retrieval.protocol import CROSS_MODALITY, LEAVE_ONE_OUT, ignored
 from reidtune.retrieval.rank import JUNK, RankResult, rank
 from reidtune.retrieval.shared import SharedGallery, anything_missing
@@ -63,8 +64,10 @@ def embed_both(
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
     modalities: Sequence[str] = (),
+    cache: FeatureCache | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Features of query [Q, D] and gallery [G, D], L2-normalised; a record in both is embedded once."""
+    """Features of query [Q, D] and gallery [G, D], L2-normalised; a record in both is embedded once, and what ``cache``
+    holds not at all."""
     unique = {id(record): record for record in (*query, *gallery)}
     places = {key: place for place, key in enumerate(unique)}
     features = embed_records(
@@ -75,6 +78,7 @@ def embed_both(
         workers=workers,
         progress=progress,
         modalities=modalities,
+        cache=cache,
     )
     one, other = ([places[id(record)] for record in records] for records in (query, gallery))
     return features[one], features[other]
@@ -91,6 +95,7 @@ def embed_pairs(
     batch_size: int = 64,
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
+    cache: FeatureCache | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Features of the captions [Q, D] of records with one caption each, and of the images [G, D] of others,
     L2-normalised. :func:`rank_features` ranks images for captions, or captions for images, whichever come first.
@@ -98,9 +103,10 @@ def embed_pairs(
     Raises:
         DataError: an image cannot be read.
     """
-    pictures = embed_records(encode, images, preprocess, batch_size=batch_size, workers=workers, progress=progress)
+    common: dict[str, Any] = {"batch_size": batch_size, "progress": progress, "cache": cache}
+    pictures = embed_records(encode, images, preprocess, workers=workers, **common)
     texts = [record.captions[0] for record in captions]
-    return embed_texts(encode_texts, texts, tokenizer, batch_size=batch_size, progress=progress), pictures
+    return embed_texts(encode_texts, texts, tokenizer, **common), pictures
 
 
 def rank_features(

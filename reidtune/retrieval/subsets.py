@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from reidtune.data.modality import modality_name
 from reidtune.data.record import Record
 from reidtune.errors import DataError, SettingsError, did_you_mean
 from reidtune.retrieval.embed import Encode, embed_records
+from reidtune.retrieval.feature_cache import FeatureCache
 from reidtune.retrieval.rank import RankResult
 from reidtune.retrieval.scoring import rank_features
 
@@ -98,6 +100,7 @@ def embed_sides(
     batch_size: int = 64,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    cache: FeatureCache | None = None,
 ) -> tuple[Sides, Sides]:
     """Query and gallery, each records and the subsets that are wanted of them, by subset.
 
@@ -126,9 +129,8 @@ def embed_sides(
         if progress is not None:
             progress(done, len(known))
 
-    table = embed_records(
-        encode, known, preprocess, batch_size=batch_size, workers=workers, progress=count, modalities=modalities
-    )
+    options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": count, "cache": cache}
+    table = embed_records(encode, known, preprocess, modalities=modalities, **options)
     one, other = ({plan.subset: replace(plan, table=table) for plan in plans} for plans in sides)
     return one, other
 
