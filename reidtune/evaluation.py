@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import open_clip
+import torch
 from torch import Tensor
 
 from reidtune.config import parse_image_size
@@ -15,9 +18,11 @@ from reidtune.data.captions import one_caption_each
 from reidtune.delta import find_delta, read_header
 from reidtune.devices import choose_device
 from reidtune.errors import DataError, SettingsError, did_you_mean
+from reidtune.methods.registry import find_method
 from reidtune.missing import Known, plan_known, rank_known
 from reidtune.model import Model, default_backbone, load
 from reidtune.report.pictures import RankedRow, ranked_sheet, save_picture
+from reidtune.retrieval.feature_cache import FeatureCache, code_stamp
 from reidtune.retrieval.protocol import LEAVE_ONE_OUT
 from reidtune.retrieval.rank import RankResult
 from reidtune.retrieval.scoring import best_matches, embed_both, embed_pairs, rank_features, scores
@@ -28,9 +33,10 @@ SHEET_ROWS, SAMPLE_ROWS, SHEET_RESULTS = 6, 3, 10
 
 
 def evaluate_dataset(
-    source: str,
+    source: str | Dataset,
     delta: Path | None = None,
     *,
+    models: Callable[[], Model] | None = None,
     backbone: str | None = None,
     pretrained: str | None = None,
     activation: str | None = None,
@@ -49,8 +55,12 @@ def evaluate_dataset(
     progress: Callable[[int, int], None] | None = None,
     sheet: Path | None = None,
     untuned: bool = False,
+    cache: bool = False,
 ) -> dict[str, Any]:
     """The object that ``evaluate --json`` prints; metrics are fractions 0–1.
+
+    ``source`` is what :func:`reidtune.data.open_dataset` opens, or has opened; ``models`` gives ``delta``, or a
+    backbone alone, where it is loaded otherwise than by :func:`reidtune.load`; it is asked once the data was checked.
 
     Of text data, captions are the queries and images the gallery; ``image_to_text`` has the other direction.
     ``task`` image takes the images of text data alone, each a query among the others, and of multi-modal data one
@@ -61,7 +71,9 @@ def evaluate_dataset(
     is known of the samples, and ``matrix`` adds the metrics for every subset of both.
 
     ``progress`` is told (images and captions done, in all); ``sheet`` is a picture file for :func:`draw_sheet`;
-    ``untuned`` takes the delta's backbone and preprocessing without its tuner.
+    ``untuned`` takes the delta's backbone and preprocessing without its tuner. With ``cache``, features that were
+    computed before are taken from the cache folder and others kept there
+    (:class:`reidtune.retrieval.feature_cache.FeatureCache`).
 
     Raises:
         DataError: the data is missing or bad, or no query can be scored.
@@ -75,7 +87,7 @@ def evaluate_dataset(
     if task not in (None, *TASKS):
         raise SettingsError(f'Unknown task "{task}".{did_you_mean(task, TASKS)}', f"Known tasks: {', '.join(TASKS)}.")
     chosen = choose_device(device)
-    dataset = open_dataset(source, layout=layout, protocol=protocol)
+    dataset = source if isinstance(source, Dataset) else open_dataset(source, layout=layout, protocol=protocol)
     say(dataset.sentence)
     require_split(dataset, "test")
     dataset = _as_task(dataset, task)
@@ -90,21 +102,23 @@ def evaluate_dataset(
         say=say,
     )
     if dataset.task == "text" and not any(record.captions for record in dataset.query):
-        raise DataError(f"No test image of {source} has a caption.", "Evaluate the images alone: --task image.")
+        raise DataError(f"No test image of {dataset.root} has a caption.", "Evaluate the images alone: --task image.")
     check_files([*dataset.query, *dataset.gallery])
-    name = backbone or (default_backbone(source) if path is None else None)
-    model = load(
-        path,
-        backbone=name,
-        pretrained=pretrained,
-        activation=activation,
-        image_size=size,
-        device=chosen,
-    )
-    if untuned:
-        model = Model(model.backbone)
-    options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
+    if models is not None:
+        model = models()
+    else:
+        name = backbone or (default_backbone(source) if path is None and isinstance(source, str) else None)
+        switches: dict[str, Any] = {"pretrained": pretrained, "activation": activation, "image_size": size}
+        model = load(path, backbone=name, device=chosen, **switches)
+    # Another one, since what is known of samples changes the modalities of the model.
+    model = Model(model.backbone) if untuned else Model(model.backbone, model.tuner, model.header, model.path)
+    kept = _feature_cache(model, dataset, known, batch_size) if cache else None
+    options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress, "cache": kept}
     ranking = _rank(model, dataset, **options) if known is None else _rank_known(model, dataset, known, **options)
+    if kept is not None and kept.found:
+        say(
+            f"{kept.found:,} of {kept.found + kept.computed:,} features from the cache (--no-cache computes them anew)."
+        )
     if sheet is not None:
         draw_sheet(ranking, sheet)
     own, result = model.describe(), ranking.result
@@ -120,9 +134,19 @@ def evaluate_dataset(
         **scores(result),
         "skipped_examples": list(dict.fromkeys(skipped))[:3],
         **ranking.facts,
-        "data": {"hash": dataset.manifest()["hash"]},
+        "data": {"name": dataset.root.resolve().name, "hash": dataset.manifest()["hash"]},
         **own,
     }
+
+
+def _feature_cache(model: Model, dataset: Dataset, known: Known | None, batch_size: int) -> FeatureCache:
+    """The cache of this model's features of the dataset. The batch size and versions change last bits; a method's page
+    may be another package's."""
+    own = model.describe()
+    backbone, delta = own["backbone"]["fingerprint"], own["delta"] and own["delta"]["digest"]
+    pages = [] if model.header is None else [Path(inspect.getfile(find_method(model.header.method)))]
+    parts = (backbone, delta, known and known.joined, batch_size, model.backbone.device.type, torch.__version__)
+    return FeatureCache(repr((*parts, open_clip.__version__, code_stamp(*pages))), str(dataset.root.absolute()))
 
 
 @dataclass(frozen=True)

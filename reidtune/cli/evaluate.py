@@ -27,6 +27,7 @@ EXAMPLES = (
     "reidtune evaluate demo",
     "reidtune evaluate demo --delta none --delta runs/lora-demo",
     "reidtune evaluate demo --delta runs/lora-demo --sheet lists.png",
+    "reidtune evaluate Market-1501 --data MSMT17 --delta market --delta msmt17",
     "reidtune evaluate demo:text --sheet captions.png",
     "reidtune evaluate demo:multimodal --matrix",
     "reidtune evaluate /data/RGBNT201 --delta runs/dmpt --query-modalities rgb,nir --gallery-modalities tir",
@@ -41,6 +42,9 @@ def evaluate(
     data: Annotated[str | None, typer.Argument(help="A folder, a CSV or JSONL table, or demo.", metavar="DATA")] = None,
     delta: Annotated[
         list[Path] | None, typer.Option(help="Delta file or run folder, or none: the backbone alone; repeatable.")
+    ] = None,
+    more: Annotated[
+        list[str] | None, typer.Option("--data", help="More data; every delta is evaluated on each; repeatable.")
     ] = None,
     backbone: Backbone = None,
     pretrained: Pretrained = None,
@@ -82,8 +86,11 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Images (or captions) a batch.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     device: Device = "auto",
+    cache: Annotated[
+        bool, typer.Option(" /--no-cache", help="Compute all features anew; else those of unchanged files are kept.")
+    ] = True,
     output: Annotated[Path | None, typer.Option(help="Write the JSON here as well.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Draw ranked lists (of the last delta) to this PNG.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Draw ranked lists of the last delta to this PNG.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the --output file where it exists.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -97,6 +104,7 @@ def evaluate(
     if features is not None or labels is not None or similarity is not None:
         without = {
             "DATA": data,
+            "--data": more,
             "--delta": delta,
             "--backbone": backbone,
             "--pretrained": pretrained,
@@ -115,8 +123,9 @@ def evaluate(
         return
     if data is None:
         raise SettingsError("DATA is missing.", "Give a folder, a table or demo, or --features and --labels.")
-    from reidtune.delta import read_header
-    from reidtune.evaluation import evaluate_dataset, result_beside
+    from reidtune.crossing import evaluate_all
+    from reidtune.evaluation import result_beside
+    from reidtune.report.crossing_tables import crossing_tables
     from reidtune.report.matrix import matrix_tables
     from reidtune.report.output import check_output, check_sheet, write_result
     from reidtune.report.progress import counting
@@ -124,6 +133,7 @@ def evaluate(
 
     notes = stderr(quiet=quiet or as_json)
     results: list[dict[str, Any]] = []
+    own: dict[Path, list[dict[str, Any]]] = {}
     said: set[str] = set()
 
     def say(sentence: str) -> None:
@@ -131,49 +141,47 @@ def evaluate(
             note(notes, sentence)
         said.add(sentence)
 
-    paths = [None if str(path) == "none" else path for path in delta or [Path("none")]]
-    for tuned in filter(None, paths):
-        read_header(tuned)  # the last delta's damage is said before the first one is evaluated
     if output is not None:
         check_output(output, force)
     if sheet is not None:
         check_sheet(sheet)
-    like = next((path for path in paths if path is not None), None)  # none beside a delta: the delta's own backbone
-    for place, path in enumerate(paths, start=1):
-        with counting(notes, "Embedding") as count:
-            result = evaluate_dataset(
-                data,
-                path or like,
-                backbone=backbone,
-                pretrained=pretrained,
-                activation=activation,
-                image_size=image_size,
-                layout=layout,
-                task=task,
-                protocol=protocol,
-                modalities=_words(modalities),
-                query_modalities=_words(query_modalities),
-                gallery_modalities=_words(gallery_modalities),
-                matrix=matrix,
-                batch_size=batch_size,
-                workers=workers,
-                device=device,
-                say=say,
-                progress=count,
-                sheet=sheet if place == len(paths) else None,
-                untuned=path is None,
-            )
-        results.append(result)
-        if path is not None:
-            try:
-                write_result(result, result_beside(path))
-            except ReidtuneError as error:  # a read-only folder of shared deltas is no reason to lose the numbers
-                note(stderr(quiet=quiet), error.message)  # also with --json
-    final = results[0] if len(results) == 1 else {"schema": 1, "results": results}
+    paths = [None if str(path) == "none" else path for path in delta or [Path("none")]]
+    sources = [data, *(more or [])]
+    with counting(notes, "Embedding") as count:
+        for path, result in evaluate_all(
+            sources,
+            paths,
+            backbone=backbone,
+            pretrained=pretrained,
+            activation=activation,
+            image_size=image_size,
+            layout=layout,
+            task=task,
+            protocol=protocol,
+            modalities=_words(modalities),
+            query_modalities=_words(query_modalities),
+            gallery_modalities=_words(gallery_modalities),
+            matrix=matrix,
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            say=say,
+            progress=count,
+            sheet=sheet,
+            cache=cache,
+        ):
+            results.append(result)
+            if path is not None:
+                own.setdefault(path, []).append(result)
+                try:
+                    write_result(_one_or_all(own[path]), result_beside(path))
+                except ReidtuneError as error:  # a read-only folder of shared deltas is no reason to lose the numbers
+                    note(stderr(quiet=quiet), error.message)  # also with --json
+    final = _one_or_all(results)
     if as_json:
         print_json(final)
     else:
-        stdout().print(metrics_table(results))
+        stdout().print(metrics_table(results) if len(sources) == 1 else crossing_tables(results, len(sources)))
         if matrix:
             stdout().print(matrix_tables(results))
     if output is not None:
@@ -215,6 +223,10 @@ def _evaluate_features(
         stdout().print(metrics_table([result]))
     if output is not None:
         write_result(result, output)
+
+
+def _one_or_all(results: list[dict[str, Any]]) -> dict[str, Any]:
+    return results[0] if len(results) == 1 else {"schema": 1, "results": results}
 
 
 def _words(text: str | None) -> list[str] | None:

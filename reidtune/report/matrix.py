@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from reidtune.report.grid import grid, percent
 from reidtune.report.tables import Fitting, names_of, visible
 
 if TYPE_CHECKING:
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SHOWN = ("mAP", "rank-1")
-_NUMBER = len("95.4")
 
 
 def matrix_tables(results: Sequence[dict[str, Any]]) -> RenderableType:
@@ -36,23 +36,11 @@ def matrix_tables(results: Sequence[dict[str, Any]]) -> RenderableType:
 
 def _table(cells: Sequence[dict[str, Any]], metric: str, gap: int) -> tuple[Table, int]:
     """The table, its columns ``gap`` letters apart, and how many letters it is wide."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
     queries, galleries = (list(dict.fromkeys(tuple(cell[side]) for cell in cells)) for side in ("query", "gallery"))
     order = max(queries, key=len), max(galleries, key=len)
-    numbers = {(tuple(cell["query"]), tuple(cell["gallery"])): _number(cell, metric) for cell in cells}
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, gap - 1))
-    labels = {subset: visible(_places(subset, order[0])) for subset in queries}
-    headings = {subset: [visible(name) if name in subset else "" for name in order[1]] for subset in galleries}
-    table.add_column("", no_wrap=True, min_width=max(map(len, labels.values())))
-    for lines in headings.values():
-        width = max(_NUMBER, *map(len, lines))
-        table.add_column(Text("\n".join(lines), justify="right"), justify="right", no_wrap=True, min_width=width)
-    for subset in queries:
-        table.add_row(Text(labels[subset]), *(numbers[subset, other] for other in galleries))
-    return table, sum((column.min_width or 0) + gap for column in table.columns) - gap
+    numbers = {(tuple(cell["query"]), tuple(cell["gallery"])): percent(cell["metrics"], metric) for cell in cells}
+    rows = {visible(_places(subset, order[0])): [numbers[subset, other] for other in galleries] for subset in queries}
+    return grid([[visible(name) if name in subset else "" for name in order[1]] for subset in galleries], rows, gap)
 
 
 def _lines(cells: Sequence[dict[str, Any]], metric: str) -> list[str]:
@@ -60,21 +48,13 @@ def _lines(cells: Sequence[dict[str, Any]], metric: str) -> list[str]:
     rows: dict[str, list[str]] = {}
     for cell in cells:
         row = rows.setdefault("+".join(cell["query"]), [])
-        row.append(f"{'+'.join(cell['gallery'])} {_number(cell, metric)}")
+        row.append(f"{'+'.join(cell['gallery'])} {percent(cell['metrics'], metric)}")
     return [f"{query}: {', '.join(row)}" for query, row in rows.items()]
 
 
 def _places(subset: Sequence[str], order: Sequence[str]) -> str:
     """``rgb     tir``: each name in its own column."""
     return " ".join((name if name in subset else "").ljust(len(name)) for name in order)
-
-
-def _number(cell: dict[str, Any], metric: str) -> str:
-    """Percent in four letters; a dash where nothing could be scored."""
-    if cell["metrics"] is None:
-        return "–"
-    percent = 100 * cell["metrics"][metric]
-    return "100" if percent >= 99.95 else f"{percent:.1f}"
 
 
 def _notes(cells: Sequence[dict[str, Any]]) -> list[str]:

@@ -31,14 +31,14 @@ def metrics_table(results: Sequence[dict[str, Any]]) -> RenderableType:
     from rich.text import Text
 
     sentences = list(dict.fromkeys(obtained(result) for result in results))
-    backbones = [_backbone(result["backbone"]) for result in results]
+    backbones = [backbone_name(result["backbone"]) for result in results]
     shared = len(set(backbones)) == 1
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for heading in ("delta",) if shared else ("delta", "backbone"):
         table.add_column(heading, overflow="fold", min_width=NAME_WIDTH)
     directed = any("image_to_text" in result for result in results)
     if directed:
-        widest = max(len(direction) for result in results for direction in _directions(result))
+        widest = max(len(direction) for result in results for direction in directions(result))
         table.add_column("ranking", no_wrap=True, min_width=widest)
     for heading in METRICS:
         table.add_column(heading, justify="right", no_wrap=True, min_width=max(len(heading), len("100.0")))
@@ -48,13 +48,13 @@ def metrics_table(results: Sequence[dict[str, Any]]) -> RenderableType:
         names = [name + mark] if shared else [name + mark, backbone]
         texts = [Text(visible(word), overflow="fold") for word in names]
         stack += texts
-        directions = _directions(result)
-        rows = [[_percent(scores["metrics"][metric]) for metric in METRICS] for scores in directions.values()]
-        for direction, numbers in zip(directions, rows, strict=True):
+        ways = directions(result)
+        rows = [[_percent(scores["metrics"][metric]) for metric in METRICS] for scores in ways.values()]
+        for direction, numbers in zip(ways, rows, strict=True):
             pairs = ", ".join(f"{metric} {number}" for metric, number in zip(METRICS, numbers, strict=True))
             stack.append(Text(f"{direction}: {pairs}" if directed else pairs))
         # Both directions share a row, so that a folded name stands beside them and not between them.
-        table.add_row(*texts, *(["\n".join(directions)] if directed else []), *map("\n".join, zip(*rows, strict=True)))
+        table.add_row(*texts, *(["\n".join(ways)] if directed else []), *map("\n".join, zip(*rows, strict=True)))
     below = [f"[{number}] {sentence}" for number, sentence in enumerate(sentences, 1)]
     below = below if len(sentences) > 1 else sentences
     if shared and any(result["backbone"] for result in results):
@@ -63,7 +63,7 @@ def metrics_table(results: Sequence[dict[str, Any]]) -> RenderableType:
     return Group(Fitting(table, width, Group(*stack)), "", *(Text(visible(line), overflow="fold") for line in below))
 
 
-def _directions(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def directions(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The metrics and counts of each kind of ranking in a result."""
     if "image_to_text" not in result:
         return {"image to image": result}
@@ -171,7 +171,7 @@ def embed_summary(result: dict[str, Any]) -> Table:
     rows = [
         ("features", f"{result['output']}  ({count:,} × {width:,}, {format_bytes(4 * count * width)})"),
         ("table", result["table"]),
-        ("of", f"{_backbone(result['backbone'])}, {names_of([result])[0]}"),
+        ("of", f"{backbone_name(result['backbone'])}, {names_of([result])[0]}"),
     ]
     return _pairs(rows)
 
@@ -233,7 +233,7 @@ def names_of(results: Sequence[dict[str, Any]]) -> list[str]:
     return names
 
 
-def _backbone(backbone: dict[str, Any] | None) -> str:
+def backbone_name(backbone: dict[str, Any] | None) -> str:
     return "–" if backbone is None else f"{backbone['name']} {Path(backbone['pretrained']).name}"
 
 

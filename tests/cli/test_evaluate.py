@@ -149,3 +149,23 @@ def test_the_images_of_text_data_alone(text_world, backbone, capsys):
     assert (result["task"], result["protocol"]) == ("image", "leave-one-out")
     assert run(["evaluate", text_world, backbone, "--task", "texts"]) == 2
     assert 'Did you mean "text"' in capsys.readouterr().err
+
+
+def test_more_data_is_a_table_of_deltas_and_datasets(evaluate, trained, tmp_path, small_world):
+    table = tmp_path / "all.csv"
+    lines = [f"{path},{path.name[:4]},test" for path in sorted((small_world / "query").glob("*.jpg"))]
+    table.write_text("\n".join(["path,identity,split", *lines]) + "\n")
+    code, out, _ = evaluate("--data", table, "--delta", "none", "--delta", trained)
+    assert code == 0
+    assert next(line.split() for line in out.splitlines() if "all.csv" in line) == [small_world.name, "all.csv"]
+    kept = json.loads((trained / "evaluate.json").read_text())["results"]
+    assert [result["data"]["name"] for result in kept] == [small_world.name, "all.csv"]
+    code, out, _ = evaluate("--data", table, "--delta", "none", "--delta", trained, "--json")
+    results = json.loads(out)["results"]
+    assert [(result["data"]["name"], result["delta"] is None) for result in results] == [
+        (small_world.name, True),
+        ("all.csv", True),
+        (small_world.name, False),
+        ("all.csv", False),
+    ]
+    assert results[2:] == kept
