@@ -35,8 +35,8 @@ def evaluate_all(
     pairs of the delta and the result, delta by delta.
 
     A ``None`` among deltas is the backbone alone: that of the first delta, with its preprocessing, or without any delta
-    ``backbone``. What is wrong with any delta file or dataset is said before the first evaluation. ``sheet`` is drawn
-    of the last delta on the first dataset.
+    ``backbone``, by default that of the first of ``sources``. What is wrong with any delta file or dataset is said
+    before the first evaluation. ``sheet`` is drawn of the last delta on the first dataset.
 
     Raises what :func:`reidtune.evaluation.evaluate_dataset` raises.
     """
@@ -58,7 +58,7 @@ def evaluate_all(
     for delta in deltas:
         for source in sources:
             path = delta or like
-            name = backbone or (default_backbone(source) if path is None else None)
+            name = backbone or (default_backbone(sources[0]) if path is None else None)
             last = delta is deltas[-1] and source == sources[0]
             result = evaluate_dataset(
                 opened[source],
