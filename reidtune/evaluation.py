@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ def evaluate_dataset(
     activation: str | None = None,
     image_size: str | None = None,
     layout: str | None = None,
+    columns: Mapping[str, str] | None = None,
     task: str | None = None,
     protocol: str | None = None,
     modalities: Sequence[str] | None = None,
@@ -60,6 +61,8 @@ def evaluate_dataset(
     Of multi-modal data, ``modalities`` (of both sides), ``query_modalities`` and ``gallery_modalities`` restrict what
     is known of the samples, and ``matrix`` adds the metrics for every subset of both.
 
+    For ``layout`` and ``columns`` see :func:`reidtune.data.open_dataset`.
+
     ``progress`` is told (images and captions done, in all); ``sheet`` is a picture file for :func:`draw_sheet`;
     ``untuned`` takes the delta's backbone and preprocessing without its tuner.
 
@@ -75,7 +78,7 @@ def evaluate_dataset(
     if task not in (None, *TASKS):
         raise SettingsError(f'Unknown task "{task}".{did_you_mean(task, TASKS)}', f"Known tasks: {', '.join(TASKS)}.")
     chosen = choose_device(device)
-    dataset = open_dataset(source, layout=layout, protocol=protocol)
+    dataset = open_dataset(source, layout=layout, protocol=protocol, columns=columns)
     say(dataset.sentence)
     require_split(dataset, "test")
     dataset = _as_task(dataset, task)

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from reidtune.data.layouts.assemble import SPLITS
-from reidtune.data.layouts.rows import COLUMNS, Rows
+from reidtune.data.layouts.columns import COLUMNS, PATH
+from reidtune.data.layouts.rows import Rows
 from reidtune.data.modality import ALIASES, in_order, modality_name, without_word
 from reidtune.data.scan import show
 from reidtune.errors import DataError, did_you_mean
-
-PATH = "path_"  # begins the columns of a modality each
 
 
 @dataclass(slots=True)
