@@ -118,9 +118,11 @@ def train(
     if as_json:
         print_json(result)
         return
+    from reidtune.data.layouts.table import recognise as is_table
     from reidtune.report.tables import training_summary
 
     stdout().print(training_summary(result))
     command = f"reidtune evaluate {shlex.quote(run.sources[0])} --delta {shlex.quote(result['run'])}"
-    command = " ".join([command, *map(shlex.quote, options_of(run.config.data.columns))])
+    if is_table(Path(run.sources[0]).expanduser()):
+        command = " ".join([command, *map(shlex.quote, options_of(run.config.data.columns))])
     stdout().print(f"Evaluate it: {clean(command)}", soft_wrap=True)

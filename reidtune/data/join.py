@@ -102,25 +102,36 @@ def join(datasets: Sequence[Dataset], protocol: str | None = None) -> Dataset:
 
 
 def carve(
-    dataset: Dataset, records: Sequence[Record], fraction: float, seed: int, images_needed: int = 2
+    dataset: Dataset,
+    records: Sequence[Record],
+    fraction: float,
+    seed: int,
+    images_needed: int = 2,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> tuple[list[Record], list[Record]]:
     """``records`` of ``dataset`` in (rest, validation), as :func:`reidtune.data.split.split_identities` divides them;
-    of a join each dataset's identities for themselves, so that all of them are on both sides.
+    of a join each dataset's identities for themselves, so that all of them are on both sides. One that has too few
+    for that is all trained on, which is said.
 
-    Raises what ``split_identities`` raises; the dataset of a join is named.
+    Raises what ``split_identities`` raises, of a join where no dataset can be divided.
     """
     if not dataset.parts:
         return split_identities(records, fraction, seed, images_needed, dataset.protocol)
     rest: list[Record] = []
     validation: list[Record] = []
+    problems: list[DataError] = []
     for number, part in enumerate(dataset.parts, 1):
         own = [record for record in records if record.identity in part.identities]
         try:
             sides = split_identities(own, fraction, seed, images_needed, dataset.protocol)
         except DataError as error:
-            raise DataError(f"Dataset {number} of {len(dataset.parts)}: {error.message}", error.hint) from error
+            problems.append(error)
+            say(f"Dataset {number} has no part in the validation: {error.message}")
+            sides = own, []
         rest += sides[0]
         validation += sides[1]
+    if len(problems) == len(dataset.parts):
+        raise problems[0]
     return rest, validation
 
 

@@ -66,7 +66,7 @@ def prepare(
     carved = not (dataset.validation and config.data.validation_fraction > 0)
     if carved:
         fraction, needed = config.data.validation_fraction, 1 if texts else 2
-        rest, validation = carve(dataset, usable, fraction, config.seed, needed)
+        rest, validation = carve(dataset, usable, fraction, config.seed, needed, say)
     else:
         rest, validation = usable, list(dataset.validation)
     if texts:

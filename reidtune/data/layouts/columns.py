@@ -52,11 +52,13 @@ def roles_of(path: Path, columns: Sequence[str], mapping: Mapping[str, str]) -> 
     """
     problems = []
     chosen: dict[str, str] = {}
-    for what, column in ((what.strip().lower(), column.strip().lower()) for what, column in mapping.items()):
+    for name, own in mapping.items():
+        what, column = name.strip().lower(), own.strip().lower()
+        said = f"{show(name)}={show(own)}"
         if not is_role(what):
-            problems.append(f"{show(what)}={show(column)}: {_unknown(what, column, columns)}")
-        if column not in columns:
-            problems.append(f"{show(what)}={show(column)}: there is no such column.{did_you_mean(column, columns)}")
+            problems.append(f"{said}: {_unknown(what, column, columns)}")
+        if column not in columns and not (what in columns and is_role(column)):
+            problems.append(f"{said}: there is no such column.{did_you_mean(column, columns)}")
         chosen[what] = column
     if problems:
         there = ", ".join(show(name) for name in columns) or "none"
@@ -90,6 +92,6 @@ def is_role(what: str) -> bool:
 
 
 def _unknown(what: str, column: str, columns: Sequence[str]) -> str:
-    if what in columns and is_role(column):
+    if what in columns and is_role(column):  # file=path
         return f"the other way round: --column {show(column)}={show(what)}"
     return f'nothing is called "{show(what)}".{did_you_mean(what, COLUMNS) or " Known: " + ", ".join(COLUMNS) + "."}'
