@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reidtune.data.layouts import find_layout
 from reidtune.data.record import Dataset, identities
-from reidtune.data.scan import show
+from reidtune.data.scan import show, without_collection
 from reidtune.errors import DataError, SettingsError, did_you_mean
 
 DEMOS = {"demo": "image", "demo:image": "image", "demo:text": "text", "demo:multimodal": "multimodal"}
@@ -43,7 +43,8 @@ def open_dataset(
             raise SettingsError(
                 f'"{show(root)}" is no table ({family.name}), so it has no columns to name.', "Leave --column out."
             )
-        dataset = family.read(root, protocol, columns) if columns else family.read(root, protocol)
+        with without_collection():
+            dataset = family.read(root, protocol, columns) if columns else family.read(root, protocol)
         if root != path:
             dataset = replace(dataset, sentence=f'{dataset.sentence} Found in "{show(root.name)}".')
         return dataset

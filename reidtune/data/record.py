@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,6 +127,9 @@ def _counts(records: Sequence[Record]) -> dict[str, int]:
 
 
 def _relative(path: Path, root: Path) -> str:
+    text, above = os.fspath(path), os.path.join(root, "")  # noqa: PTH118  (100,000 times)
+    if text.startswith(above):
+        return text[len(above) :].replace(os.sep, "/")
     try:
         return path.relative_to(root).as_posix()
     except ValueError:

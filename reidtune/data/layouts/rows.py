@@ -67,6 +67,7 @@ def _header(path: Path, cells: list[str]) -> list[str]:
 
 def _json_lines(path: Path, text: str, mapping: Mapping[str, str]) -> tuple[list[str], Rows]:
     columns: dict[str, None] = {}
+    known: dict[str, str] = {}  # their names as they stand in the file, most of which are in every line
     found: list[tuple[int, dict[str, Any]]] = []
     for line, content in enumerate(text.split("\n"), 1):
         if not content.strip():
@@ -77,7 +78,7 @@ def _json_lines(path: Path, text: str, mapping: Mapping[str, str]) -> tuple[list
             raise DataError(f'"{show(path)}", line {line}: not JSON ({error}).', HINT) from error
         if not isinstance(values, dict):
             raise DataError(f'"{show(path)}", line {line}: not a JSON object.', 'Write {"path": …, "identity": …}.')
-        row = {name.strip().lower(): value for name, value in values.items()}
+        row = {known.get(name) or known.setdefault(name, name.strip().lower()): values[name] for name in values}
         columns.update(dict.fromkeys(row))
         found.append((line, row))
     roles = roles_of(path, list(columns), mapping)
@@ -89,13 +90,15 @@ def _json_lines(path: Path, text: str, mapping: Mapping[str, str]) -> tuple[list
 
 
 def _texts(path: Path, line: int, name: str, value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
     if value is None:
         return []
     if isinstance(value, list) and name == "caption":
         return [text for item in value for text in _texts(path, line, name, item)]
     if isinstance(value, float) and value.is_integer():
         return [str(int(value))]  # data frames write whole numbers as 3.0 once a cell of the column is empty
-    if isinstance(value, str | int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool):
         return [str(value)]
     if not is_role(name):
         return []

@@ -67,11 +67,12 @@ def read(path: Path, protocol: str | None = None, columns: Mapping[str, str] | N
     numbers = number_names(row.identity for row in rows)
     cameras = _numbered(path, rows, "camera", lambda row: row.camera)
     scenes = _numbered(path, rows, "scene", lambda row: row.scene)
+    folder = path.parent
     parts: dict[str, list[Record]] = {}
     for row in rows:
         there = [name for name in modalities if name in row.files]
         record = Record(
-            tuple(ImageFile(path.parent / row.files[name]) for name in there),
+            tuple(ImageFile(folder / row.files[name]) for name in there),
             numbers[row.identity],
             camera=cameras.get(row.camera),
             scene=scenes.get(row.scene),
