@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ def evaluate_all(
     activation: str | None = None,
     image_size: str | None = None,
     layout: str | None = None,
+    columns: Mapping[str, str] | None = None,
     protocol: str | None = None,
     device: str = "auto",
     say: Callable[[str], None] = lambda sentence: None,
@@ -45,7 +46,8 @@ def evaluate_all(
     chosen = choose_device(device)
     for given in filter(None, deltas):
         read_header(find_delta(given))
-    opened = {source: open_dataset(source, layout=layout, protocol=protocol) for source in dict.fromkeys(sources)}
+    reading: dict[str, Any] = {"layout": layout, "protocol": protocol, "columns": columns}
+    opened = {source: open_dataset(source, **reading) for source in dict.fromkeys(sources)}
     like = next(filter(None, deltas), None)
     loaded: dict[tuple[Path | None, str | None], Model] = {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ def embed_to_file(
     activation: str | None = None,
     image_size: str | None = None,
     layout: str | None = None,
+    columns: Mapping[str, str] | None = None,
     splits: Sequence[str] | None = None,
     modalities: Sequence[str] | None = None,
     modality: str | None = None,
@@ -52,7 +53,7 @@ def embed_to_file(
     ``text``, L2-normalised float32 [N, D], to ``output`` (``.npy``) and what they are of to a ``.csv`` of the same
     name. Returns the object that ``embed --json`` prints.
 
-    For ``source``, ``layout``, ``splits``, ``modalities`` and ``modality`` see
+    For ``source``, ``layout``, ``columns``, ``splits``, ``modalities`` and ``modality`` see
     :func:`reidtune.embedding_rows.rows_of`. Features of a dataset's test split are those that
     :func:`reidtune.evaluation.evaluate_dataset` ranks, bit for bit, at the same ``batch_size``. With ``skip_broken``,
     images that cannot be read are left out. ``say`` gets sentences for the user, ``progress`` (rows done, in all).
@@ -94,6 +95,7 @@ def embed_to_file(
     rows = rows_of(
         source,
         layout=layout,
+        columns=columns,
         splits=splits,
         modalities=modalities,
         modality=modality,

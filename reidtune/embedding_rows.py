@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reidtune.data import Dataset, ImageFile, Record, open_dataset
 from reidtune.data.layouts import find_layout
+from reidtune.data.layouts.columns import PATH
 from reidtune.data.layouts.folder import LAYOUT as FOLDER
-from reidtune.data.layouts.table_rows import PATH
 from reidtune.data.open import DEMOS
 from reidtune.data.scan import show
 from reidtune.errors import DataError, SettingsError, did_you_mean
@@ -78,6 +78,7 @@ def rows_of(
     source: str | Path,
     *,
     layout: str | None = None,
+    columns: Mapping[str, str] | None = None,
     splits: Sequence[str] | None = None,
     modalities: str | Sequence[str] | None = None,
     modality: str | None = None,
@@ -87,7 +88,8 @@ def rows_of(
     """The rows of a folder in a known layout, a table or a demo world; else of every image in a folder and below it.
 
     A folder of folders may be a dataset or not: it is taken as images without labels unless ``layout`` is ``folder``;
-    ``layout`` ``none`` takes any folder so. ``splits`` restricts a dataset to some (``test`` is query and gallery),
+    ``layout`` ``none`` takes any folder so; ``columns`` are those of a table
+    (:func:`reidtune.data.open_dataset`). ``splits`` restricts a dataset to some (``test`` is query and gallery),
     ``modalities`` samples to what is known of them, and ``modality`` says of which all images of a folder without
     labels are. A delta was ``trained`` on its modalities, else those of the data are joined.
 
@@ -100,7 +102,7 @@ def rows_of(
             raise SettingsError(
                 f'There is no split "{split}".{did_you_mean(split, SPLITS)}', f"Choose of {', '.join(SPLITS)}."
             )
-    dataset = _dataset(source, layout, say)
+    dataset = _dataset(source, layout, columns, say)
     if dataset is None:
         return _plain(Path(source).expanduser(), splits, modalities, modality, trained, say)
     say(dataset.sentence)
@@ -111,14 +113,18 @@ def rows_of(
     return _labelled(dataset, splits, modalities, trained, say)
 
 
-def _dataset(source: str | Path, layout: str | None, say: Callable[[str], None]) -> Dataset | None:
+def _dataset(
+    source: str | Path, layout: str | None, columns: Mapping[str, str] | None, say: Callable[[str], None]
+) -> Dataset | None:
     """``None``: any folder."""
     if layout is not None and layout.lower() == NO_LAYOUT:
+        if columns:
+            raise SettingsError("A folder without a layout has no columns to name.", "Leave --column out.")
         return None
     word = isinstance(source, str) and (source in DEMOS or source.startswith("demo:"))
     path = Path(source).expanduser()
-    if word or layout is not None or not path.is_dir():
-        return open_dataset(source, layout)
+    if word or layout is not None or columns or not path.is_dir():
+        return open_dataset(source, layout, columns=columns)
     try:
         if find_layout(path)[0] is FOLDER:
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ def evaluate_dataset(
     activation: str | None = None,
     image_size: str | None = None,
     layout: str | None = None,
+    columns: Mapping[str, str] | None = None,
     task: str | None = None,
     protocol: str | None = None,
     modalities: Sequence[str] | None = None,
@@ -70,6 +71,8 @@ def evaluate_dataset(
     Of multi-modal data, ``modalities`` (of both sides), ``query_modalities`` and ``gallery_modalities`` restrict what
     is known of the samples, and ``matrix`` adds the metrics for every subset of both.
 
+    For ``layout`` and ``columns`` see :func:`reidtune.data.open_dataset`.
+
     ``progress`` is told (images and captions done, in all); ``sheet`` is a picture file for :func:`draw_sheet`;
     ``untuned`` takes the delta's backbone and preprocessing without its tuner. With ``cache``, features that were
     computed before are taken from the cache folder and others kept there
@@ -87,7 +90,10 @@ def evaluate_dataset(
     if task not in (None, *TASKS):
         raise SettingsError(f'Unknown task "{task}".{did_you_mean(task, TASKS)}', f"Known tasks: {', '.join(TASKS)}.")
     chosen = choose_device(device)
-    dataset = source if isinstance(source, Dataset) else open_dataset(source, layout=layout, protocol=protocol)
+    if isinstance(source, Dataset):
+        dataset = source
+    else:
+        dataset = open_dataset(source, layout=layout, protocol=protocol, columns=columns)
     say(dataset.sentence)
     require_split(dataset, "test")
     dataset = _as_task(dataset, task)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ def evaluate_features(
     *,
     protocol: str | None = None,
     similarity: str = "cosine",
+    columns: Mapping[str, str] | None = None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> dict[str, Any]:
     """The object that ``evaluate --features --json`` prints: that of :func:`reidtune.evaluation.evaluate_dataset`
@@ -52,11 +53,13 @@ def evaluate_features(
         protocol: default ``cross-camera`` where there are several cameras and all are known, else ``leave-one-out`` of
             one set and ``all`` of two. ``cross-modality`` ranks captions against images, and back.
         similarity: ``cosine``, or ``euclidean`` of the features as they are.
+        columns: which column of the tables is what, where they call them otherwise.
         say: gets sentences for the user.
 
     Raises:
         DataError: a file is missing or damaged, features and labels do not agree, or no query can be scored.
-        SettingsError: not one or two files of each, an unknown protocol or similarity, or one that does not fit.
+        SettingsError: not one or two files of each, an unknown protocol or similarity, or one that does not fit, or
+            ``columns`` that are not there.
     """
     files, tables = [Path(file).expanduser() for file in features], [Path(file).expanduser() for file in labels]
     if len(files) not in (1, 2) or len(tables) != len(files):
@@ -68,7 +71,7 @@ def evaluate_features(
         check_protocol(protocol)
     if similarity not in SIMILARITIES:
         raise SettingsError(f'Unknown similarity "{similarity}".', f"Choose one of {', '.join(SIMILARITIES)}.")
-    known = [read_labels(table) for table in tables]
+    known = [read_labels(table, columns) for table in tables]
     arrays = [read_features(file) for file in files]
     for file, array, label in zip(files, arrays, known, strict=True):
         if len(array) != len(label):

@@ -255,9 +255,10 @@ def load(
     return Model(found, tuner, header, path, named)
 
 
-def default_backbone(source: str) -> str:
-    """``tiny`` for the demo world, else open_clip's ViT-B-16."""
-    return TINY if source == "demo" or source.startswith("demo:") else DEFAULT_BACKBONE
+def default_backbone(*sources: str) -> str:
+    """``tiny`` for the demo world (for nothing but demo worlds), else open_clip's ViT-B-16."""
+    demo = all(source == "demo" or source.startswith("demo:") for source in sources)
+    return TINY if demo else DEFAULT_BACKBONE
 
 
 def tuner_for(backbone: Backbone, method: str, settings: dict[str, Any]) -> Tuner:

@@ -85,6 +85,9 @@ class DataSection(_Section):
     protocol: Annotated[str | None, _Auto] = Field(
         default=None, description="what a ranking ignores, such as cross-camera; auto: the layout's"
     )
+    columns: dict[str, Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict, description='which column of a table is what, such as { identity = "name" }'
+    )
     validation_fraction: float = Field(
         default=0.2, ge=0, lt=0.9, description="share of the training identities held out for validation; 0: none"
     )

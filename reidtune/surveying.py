@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ def survey(
     source: str | Path,
     layout: str | None = None,
     protocol: str | None = None,
+    columns: Mapping[str, str] | None = None,
     *,
     quick: bool = False,
     sheet: Path | None = None,
@@ -23,9 +24,9 @@ def survey(
 ) -> dict[str, Any]:
     """The object that ``reidtune data --json`` prints: what the dataset at ``source`` is, and what is wrong with it.
 
-    ``source``, ``layout`` and ``protocol`` are those of :func:`reidtune.data.open_dataset`; ``quick`` and ``progress``,
-    and what the object holds, are told at :func:`reidtune.data.survey.survey_dataset`. ``sheet`` is a picture file for
-    :func:`reidtune.report.contact_sheet.contact_sheet`. Nothing else is written.
+    ``source``, ``layout``, ``protocol`` and ``columns`` are those of :func:`reidtune.data.open_dataset`; ``quick`` and
+    ``progress``, and what the object holds, are told at :func:`reidtune.data.survey.survey_dataset`. ``sheet`` is a
+    picture file for :func:`reidtune.report.contact_sheet.contact_sheet`. Nothing else is written.
 
     Raises:
         DataError: there is no dataset; what is wrong with one that can be listed is among the ``findings`` instead.
@@ -33,7 +34,7 @@ def survey(
         ReidtuneError: the sheet cannot be written.
     """
     start = time.perf_counter()
-    dataset = open_dataset(source, layout=layout, protocol=protocol)
+    dataset = open_dataset(source, layout=layout, protocol=protocol, columns=columns)
     listed = round(time.perf_counter() - start, 3)
     result = survey_dataset(dataset, quick=quick, progress=progress)
     result["data"] = show(source)

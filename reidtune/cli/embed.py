@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from reidtune.cli.console import clean, note, print_json, stderr, stdout
-from reidtune.cli.options import Activation, Backbone, Device, ImageSize, Json, Modalities, Pretrained, Quiet
+from reidtune.cli.options import Activation, Backbone, Columns, Device, ImageSize, Json, Modalities, Pretrained, Quiet
 
 EXAMPLES = (
     "reidtune embed photos --delta runs/market --output photos.npy",
@@ -38,6 +38,7 @@ def embed(
         str | None,
         typer.Option(help="How a dataset lies on disk; none: any folder, no labels. Default: recognised."),
     ] = None,
+    columns: Columns = None,
     split: Annotated[
         str | None, typer.Option(help="Of a dataset: train, val, query, gallery, or test (both). Default: all.")
     ] = None,
@@ -61,6 +62,7 @@ def embed(
     dataset in a known layout, split, identity, camera and scene. Folders inside a folder count; rows are sorted by
     path, those of a dataset by split.
     """
+    from reidtune.data.layouts.columns import parse_columns
     from reidtune.embedding import embed_to_file
     from reidtune.report.progress import counting
     from reidtune.report.tables import embed_summary
@@ -77,6 +79,7 @@ def embed(
             activation=activation,
             image_size=image_size,
             layout=layout,
+            columns=parse_columns(columns or ()),
             splits=None if split is None else [word.strip() for word in split.split(",") if word.strip()],
             modalities=None if modalities is None else [word for word in modalities.split(",") if word.strip()],
             modality=modality,

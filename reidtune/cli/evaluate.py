@@ -11,6 +11,7 @@ from reidtune.cli.console import note, print_json, stderr, stdout
 from reidtune.cli.options import (
     Activation,
     Backbone,
+    Columns,
     Device,
     ImageSize,
     Json,
@@ -51,6 +52,7 @@ def evaluate(
     activation: Activation = None,
     image_size: ImageSize = None,
     layout: Layout = None,
+    columns: Columns = None,
     task: Annotated[
         str | None,
         typer.Option(
@@ -101,6 +103,9 @@ def evaluate(
 
     With --features, features that any model made are ranked in the same way, and nothing else is needed.
     """
+    from reidtune.data.layouts.columns import parse_columns
+
+    mapping = parse_columns(columns or ())
     if features is not None or labels is not None or similarity is not None:
         without = {
             "DATA": data,
@@ -119,7 +124,9 @@ def evaluate(
             "--sheet": sheet,
         }
         given = [name for name, value in without.items() if value is not None]
-        _evaluate_features(features or [], labels or [], similarity, protocol, given, output, force, as_json, quiet)
+        _evaluate_features(
+            features or [], labels or [], similarity, protocol, mapping, given, output, force, as_json, quiet
+        )
         return
     if data is None:
         raise SettingsError("DATA is missing.", "Give a folder, a table or demo, or --features and --labels.")
@@ -156,6 +163,7 @@ def evaluate(
             activation=activation,
             image_size=image_size,
             layout=layout,
+            columns=mapping,
             task=task,
             protocol=protocol,
             modalities=_words(modalities),
@@ -193,6 +201,7 @@ def _evaluate_features(
     labels: list[Path],
     similarity: str | None,
     protocol: str | None,
+    columns: dict[str, str],
     given: list[str],
     output: Path | None,
     force: bool,
@@ -215,7 +224,12 @@ def _evaluate_features(
         check_output(output, force)
     notes = stderr(quiet=quiet or as_json)
     result = evaluate_features(
-        features, labels, protocol=protocol, similarity=similarity or "cosine", say=lambda words: note(notes, words)
+        features,
+        labels,
+        protocol=protocol,
+        similarity=similarity or "cosine",
+        columns=columns,
+        say=lambda words: note(notes, words),
     )
     if as_json:
         print_json(result)

@@ -97,12 +97,21 @@ def _print(delta: DeltaFile, verified: bool) -> None:
             "std": preprocess["std"],
         },
     )
-    _section("Data", header.data)
+    _section("Data", _data(header.data))
     _section("Metrics", dict(sorted(header.metrics.items(), key=lambda item: _natural(item[0]))))
     _section("Tensors", _components(delta))
     _section("Versions", header.versions)
     if names:
         _section("Use", _uses(names))
+
+
+def _data(data: dict[str, Any]) -> dict[str, Any]:
+    """What a delta was trained on; of joined datasets a line each."""
+    joined = data.get("datasets")
+    if not isinstance(joined, list):
+        return data
+    parts = {f"dataset {place}": part for place, part in enumerate(joined, 1)}
+    return {name: value for name, value in data.items() if name != "datasets"} | parts
 
 
 def _uses(names: list[str]) -> dict[str, str]:

@@ -11,6 +11,15 @@ Pretrained = Annotated[str | None, typer.Option(help="Tag or weights file; none:
 Activation = Annotated[str | None, typer.Option(help="gelu or quick_gelu, where a file does not tell.")]
 ImageSize = Annotated[str | None, typer.Option(help="HEIGHTxWIDTH in pixels, without a delta.")]
 Layout = Annotated[str | None, typer.Option(help="How the data lies on disk. Default: recognised.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        help="Which column of a table is its path, path_rgb …, identity, camera, scene, split, caption, modality or "
+        "sample, such as identity=name; repeatable.",
+        metavar="NAME=COLUMN",
+    ),
+]
 Protocol = Annotated[str | None, typer.Option(help="What a ranking ignores. Default: the layout's.")]
 Modalities = Annotated[
     str | None, typer.Option(help="What is known of multi-modal samples, such as rgb,nir. Default: all they have.")

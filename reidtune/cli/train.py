@@ -9,19 +9,24 @@ from typing import Annotated, Any
 import typer
 
 from reidtune.cli.console import clean, note, print_json, stderr, stdout
-from reidtune.cli.options import Activation, Backbone, Json, Layout, Pretrained, Protocol, Quiet
+from reidtune.cli.options import Activation, Backbone, Columns, Json, Layout, Pretrained, Protocol, Quiet
 
 EXAMPLES = (
     "reidtune train demo",
     "reidtune train demo --method adapter --epochs 5 --output runs/adapter",
     "reidtune train /data/Market-1501 --method lora --device cuda:0 --precision bf16",
-    "reidtune train cats.csv --noun cat --set settings.rank=16 --dry-run",
+    "reidtune train cats.csv --column path=file --column identity=name --noun cat --dry-run",
+    "reidtune train /data/Market-1501 --data /data/DukeMTMC-reID --data cats.csv",
     "reidtune train /data/Market-1501 --resume runs/lora-Market-1501",
 )
 
 
 def train(
     data: Annotated[str | None, typer.Argument(help="A folder, a CSV or JSONL table, or demo.", metavar="DATA")] = None,
+    more: Annotated[
+        list[str] | None,
+        typer.Option("--data", help="More to train on; identities and cameras are kept apart; repeatable."),
+    ] = None,
     method: Annotated[str | None, typer.Option(help="What is trained; see reidtune methods.")] = None,
     recipe: Annotated[str | None, typer.Option(help="A shipped recipe's name, or a TOML file.")] = None,
     backbone: Backbone = None,
@@ -29,6 +34,7 @@ def train(
     activation: Activation = None,
     output: Annotated[Path | None, typer.Option(help="The run folder. Default: runs/METHOD-DATA.")] = None,
     layout: Layout = None,
+    columns: Columns = None,
     protocol: Protocol = None,
     noun: Annotated[str | None, typer.Option(help="What the images show: person, vehicle, lion …")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training identities.")] = None,
@@ -54,6 +60,7 @@ def train(
     The best epoch is chosen on identities carved from the training split, never on the test split.
     """
     from reidtune.config import parse_set
+    from reidtune.data.layouts.columns import options_of, parse_columns
     from reidtune.errors import SettingsError
     from reidtune.training.run import open_run
 
@@ -67,6 +74,7 @@ def train(
         "backbone.activation": activation,
         "backbone.image_size": image_size,
         "data.layout": layout,
+        "data.columns": parse_columns(columns or ()) or None,
         "data.protocol": protocol,
         "data.noun": noun,
         "training.epochs": epochs,
@@ -79,7 +87,10 @@ def train(
         **parse_set(settings or ()),
     }
     writes = not (dry_run or print_config)  # else an output folder in use is no matter
-    run = open_run(data, recipe, flags, output=output, resume=resume, init_from=init_from, force=force or not writes)
+    if data is None and more:
+        raise SettingsError(f"--data {more[0]} is to be joined to nothing.", f"Say: reidtune train {more[0]}")
+    sources = None if data is None else [data, *(more or ())]
+    run = open_run(sources, recipe, flags, output=output, resume=resume, init_from=init_from, force=force or not writes)
     if print_config and as_json:
         print_json({"schema": 1, "recipe": run.config.model_dump(), "origins": run.origins})
         return
@@ -107,8 +118,11 @@ def train(
     if as_json:
         print_json(result)
         return
+    from reidtune.data.layouts.table import recognise as is_table
     from reidtune.report.tables import training_summary
 
     stdout().print(training_summary(result))
-    command = f"reidtune evaluate {shlex.quote(run.source)} --delta {shlex.quote(result['run'])}"
+    command = f"reidtune evaluate {shlex.quote(run.sources[0])} --delta {shlex.quote(result['run'])}"
+    if is_table(Path(run.sources[0]).expanduser()):
+        command = " ".join([command, *map(shlex.quote, options_of(run.config.data.columns))])
     stdout().print(f"Evaluate it: {clean(command)}", soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,16 +68,18 @@ class Labels:
         )
 
 
-def read_labels(path: Path) -> Labels:
+def read_labels(path: Path, mapping: Mapping[str, str] | None = None) -> Labels:
     """The labels in a ``.csv``, ``.tsv`` or ``.jsonl`` table with the columns of :data:`COLUMNS`, of which only the
-    identity must be there. Other columns may stand beside them.
+    identity must be there; ``mapping`` says which is which where they are called otherwise
+    (:mod:`reidtune.data.layouts.columns`). Other columns may stand beside them.
 
     Raises:
+        SettingsError: the ``mapping`` does not fit the columns.
         DataError: there is no such file, no such column, no row, or a row has no identity, an unknown split or, unlike
             others, no split; the line is named.
     """
     try:
-        columns, lines = read_rows(path)
+        columns, lines = read_rows(path, mapping)
         paths = path_columns(path, columns)
     except OSError as error:
         raise DataError(
@@ -88,7 +90,8 @@ def read_labels(path: Path) -> Labels:
         raise DataError(
             f'"{show(path)}" has no column {" or ".join(COLUMNS["identity"])}; its columns are: '
             f"{', '.join(show(name) for name in columns) or 'none'}.",
-            "The first line names the columns: identity, and where known camera, scene and split.",
+            "The first line names the columns: identity, and where known camera, scene and split. Which one is the "
+            "identity, --column identity=COLUMN can say.",
         )
     if not lines:
         raise DataError(f'The table "{show(path)}" has no rows.', "Write one row a feature.")

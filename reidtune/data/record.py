@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,14 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of several datasets that were joined: which identities are its own, and its manifest."""
+
+    identities: range
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Dataset:
     """What a folder holds. ``query`` and ``gallery`` are the test split; equal lists mean that every image is both.
 
@@ -50,7 +59,8 @@ class Dataset:
     layout's own validation split, where a layout of that task has one: query and gallery alike.
 
     ``identity_names`` gives the folder or table name of each integer identity where the layout has names.
-    ``sentence`` says what was recognised, for the user.
+    ``sentence`` says what was recognised, for the user. ``parts`` are the datasets that :func:`reidtune.data.join.join`
+    joined.
     """
 
     root: Path
@@ -64,12 +74,24 @@ class Dataset:
     identity_names: dict[int, str] = field(default_factory=dict)
     validation: Sequence[Record] = ()
     modalities: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
 
     def manifest(self) -> dict[str, Any]:
         """Counts and a hash (SHA-256, hex) of the records: file names relative to the root, identities, cameras.
 
-        The hash does not depend on where the folder lies, nor on pixels.
+        The hash does not depend on where the folder lies, nor on pixels. That of joined datasets is made of theirs,
+        which are in ``datasets``, in order.
         """
+        if self.parts:
+            hashes = "\n".join(part.manifest["hash"] for part in self.parts)
+            return {
+                "layout": self.layout,
+                "task": self.task,
+                "hash": hashlib.sha256(hashes.encode()).hexdigest(),
+                **({"modalities": list(self.modalities)} if self.modalities else {}),
+                "train": _counts(self.train),
+                "datasets": [{key: part.manifest[key] for key in ("layout", "hash", "train")} for part in self.parts],
+            }
         splits = {"train": self.train, "query": self.query, "gallery": self.gallery}
         if self.validation:
             splits["val"] = self.validation
@@ -86,10 +108,7 @@ class Dataset:
             "task": self.task,
             "hash": digest.hexdigest(),
             **({"modalities": list(self.modalities)} if self.modalities else {}),
-            **{
-                name: {"images": len(records), "identities": len(identities(records)), "cameras": len(cameras(records))}
-                for name, records in splits.items()
-            },
+            **{name: _counts(records) for name, records in splits.items()},
         }
 
 
@@ -103,7 +122,14 @@ def cameras(records: Iterable[Record]) -> set[int]:
     return {record.camera for record in records if record.camera is not None}
 
 
+def _counts(records: Sequence[Record]) -> dict[str, int]:
+    return {"images": len(records), "identities": len(identities(records)), "cameras": len(cameras(records))}
+
+
 def _relative(path: Path, root: Path) -> str:
+    text, above = os.fspath(path), os.path.join(root, "")  # noqa: PTH118  (100,000 times)
+    if text.startswith(above):
+        return text[len(above) :].replace(os.sep, "/")
     try:
         return path.relative_to(root).as_posix()
     except ValueError:

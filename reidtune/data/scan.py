@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -53,7 +55,7 @@ def is_hidden(name: str) -> bool:
 
 
 def is_image_name(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122  (100,000 times: no Path objects)
+    return name[name.rfind(".") :].lower() in IMAGE_SUFFIXES  # 100,000 times: no Path objects
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -74,6 +76,13 @@ def images_in(folder: Path, skipped: Skipped | None = None) -> list[Path]:
     return [folder / name for name in names]
 
 
+def some_images(folder: Path, number: int) -> list[Path]:
+    """Some of the image files directly inside ``folder``, by name: quick also where it holds a million."""
+    with os.scandir(folder) as entries:
+        images = (e.name for e in entries if not is_hidden(e.name) and is_image_name(e.name) and not _is_folder(e))
+        return [folder / name for name in sorted(islice(images, number))]
+
+
 def images_below(folder: Path, skipped: Skipped | None = None) -> list[Path]:
     """The image files inside ``folder`` and all folders below it, in the order of their paths.
 
@@ -81,6 +90,19 @@ def images_below(folder: Path, skipped: Skipped | None = None) -> list[Path]:
     """
     skipped = skipped if skipped is not None else Skipped()
     return list(_walk(folder, skipped, ()))
+
+
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """Within, Python does not look for garbage in circles: of 100,000 new records, all of which stay, that is a third
+    of the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def has_images(folder: Path) -> bool:
@@ -97,15 +119,16 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _walk(folder: Path, skipped: Skipped, above: tuple[str, ...]) -> Iterator[Path]:
-    real = os.path.realpath(folder)
-    if real in above:
+def _walk(folder: Path, skipped: Skipped, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    status = folder.stat()
+    own = (status.st_dev, status.st_ino)
+    if own in above:
         return
     names, folders = _read(folder, skipped)
     for name in names:
         yield folder / name
     for name in folders:
-        yield from _walk(folder / name, skipped, (*above, real))
+        yield from _walk(folder / name, skipped, (*above, own))
 
 
 def _read(folder: Path, skipped: Skipped) -> tuple[list[str], list[str]]:

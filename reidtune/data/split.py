@@ -43,7 +43,7 @@ def split_identities(
         raise DataError(
             f"No validation split can be carved from {len(everyone)} identities, of which {len(scorable)} can be "
             f"scored ({rule}): 2 are needed on each side.",
-            "Train without a validation split (fraction 0), or add identities.",
+            "Train without a validation split (--set data.validation_fraction=0), or add identities.",
         )
     chosen = set(sorted(scorable, key=lambda identity: (derive_seed("split", seed, identity), identity))[:wanted])
     rest = [record for record in records if record.identity not in chosen]

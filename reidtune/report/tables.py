@@ -128,6 +128,7 @@ def plan_table(plan: dict[str, Any]) -> Table:
     number, seen = training.get("captions", training.get("images")), "samples" if many == "samples" else "images"
     rows = [
         ("train on", f"{number:,} {many} of {training['identities']:,} identities"),
+        *_datasets(data.get("datasets", ()), many),
         (
             "validate on",
             f"{validation['images']:,} {seen} of {validation['identities']:,} others, {validation['protocol']}"
@@ -144,6 +145,18 @@ def plan_table(plan: dict[str, Any]) -> Table:
         ),
     ]
     return _pairs(rows)
+
+
+def _datasets(datasets: Sequence[dict[str, Any]], many: str) -> list[tuple[str, str]]:
+    """A line a dataset of a join."""
+    rows = []
+    for place, part in enumerate(datasets, 1):
+        training, validation = part["training"], part["validation"]
+        number = training.get("captions", training.get("images"))
+        held = f"{validation['images']:,} of {validation['identities']:,} to validate on"
+        words = f"{number:,} {many} of {training['identities']:,} identities, {held}"
+        rows.append((f"  {place} {part['layout']}", words))
+    return rows
 
 
 def training_summary(result: dict[str, Any]) -> Table:

@@ -57,6 +57,7 @@ def dry_run(prepared: Prepared) -> dict[str, Any]:
         "data": {
             **prepared.dataset.manifest(),
             "training": {"captions" if texts else "images": len(prepared.train), "identities": len(labels)},
+            **({"datasets": _by_dataset(prepared, texts)} if prepared.dataset.parts else {}),
             "validation": {
                 "images": len(prepared.validation),
                 "identities": len(identities(prepared.validation)),
@@ -73,3 +74,21 @@ def dry_run(prepared: Prepared) -> dict[str, Any]:
             "activation_bytes_per_batch": fixed + per_image * config.training.batch_size,
         },
     }
+
+
+def _by_dataset(prepared: Prepared, texts: bool) -> list[dict[str, Any]]:
+    """What is trained and validated on of each dataset of a join."""
+    found = []
+    for part, told in zip(prepared.dataset.parts, prepared.dataset.manifest()["datasets"], strict=True):
+        train, validation = (
+            [record for record in records if record.identity in part.identities]
+            for records in (prepared.train, prepared.validation)
+        )
+        found.append(
+            {
+                **told,
+                "training": {"captions" if texts else "images": len(train), "identities": len(identities(train))},
+                "validation": {"images": len(validation), "identities": len(identities(validation))},
+            }
+        )
+    return found

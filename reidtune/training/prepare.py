@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from reidtune.backbone.load import load_backbone
 from reidtune.config import RunConfig, validate_settings
-from reidtune.data import check_files, open_dataset, require_split, split_identities
+from reidtune.data import check_files, require_split
 from reidtune.data.captions import one_caption_each
+from reidtune.data.join import carve, open_datasets
 from reidtune.data.record import Dataset, Record, cameras, identities
 from reidtune.devices import check_precision, choose_device
 from reidtune.errors import SettingsError
@@ -36,22 +37,23 @@ class Prepared:
 
 
 def prepare(
-    source: str,
+    sources: Sequence[str],
     config: RunConfig,
     say: Callable[[str], None] = lambda sentence: None,
     dataset: Dataset | None = None,
 ) -> Prepared:
-    """Open the data (``dataset`` where it is listed already), check every file's header, load the backbone, build the
-    tuner.
+    """Open the data, several ``sources`` joined (``dataset`` where it is listed already), check every file's header,
+    load the backbone, build the tuner.
 
     Raises:
         DataError: the data is missing or bad. SettingsError: settings that do not fit. ReidtuneError: no weights.
     """
     page = find_method(config.method)
     if page.name == "zero-shot":
-        raise SettingsError("zero-shot has nothing to train.", f"Use: reidtune evaluate {source}")
+        raise SettingsError("zero-shot has nothing to train.", f"Use: reidtune evaluate {sources[0]}")
     settings = validate_settings(page.Settings, config.settings)
-    dataset = dataset or open_dataset(source, layout=config.data.layout, protocol=config.data.protocol)
+    data = config.data
+    dataset = dataset or open_datasets(sources, data.layout, data.protocol, data.columns)
     say(dataset.sentence)
     require_split(dataset, "train")
     if dataset.task not in page.tasks:
@@ -64,9 +66,7 @@ def prepare(
     carved = not (dataset.validation and config.data.validation_fraction > 0)
     if carved:
         fraction, needed = config.data.validation_fraction, 1 if texts else 2
-        rest, validation = split_identities(
-            usable, fraction, config.seed, images_needed=needed, protocol=dataset.protocol
-        )
+        rest, validation = carve(dataset, usable, fraction, config.seed, needed, say)
     else:
         rest, validation = usable, list(dataset.validation)
     if texts:
@@ -76,7 +76,7 @@ def prepare(
     device = choose_device(config.training.device)
     chosen = config.backbone
     backbone = load_backbone(
-        chosen.name or default_backbone(source),
+        chosen.name or default_backbone(*sources),
         chosen.pretrained,
         image_size=chosen.image_size,
         resize=chosen.resize,

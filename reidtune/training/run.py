@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import platform
 import re
+import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import torch
 
 from reidtune.backbone.load import Backbone
 from reidtune.config import RunConfig, changed_settings, replace_values, resolve_with_origins, to_toml
-from reidtune.data import label_map, open_dataset
+from reidtune.data import label_map
+from reidtune.data.join import open_datasets
 from reidtune.data.record import Dataset
 from reidtune.delta import find_delta, read_header, read_tensors, write_delta
 from reidtune.delta.write import versions
@@ -27,6 +29,7 @@ from reidtune.training.loop import Reporter, Task, autocast, train
 from reidtune.training.prepare import Prepared, delta_header, prepare
 from reidtune.training.state import STATE_FILE, load_state
 
+_LONGEST_NAME = 100  # letters, for a folder
 RECIPE_FILE = "recipe.toml"
 ENVIRONMENT_FILE = "environment.json"
 _FILES = (RECIPE_FILE, ENVIRONMENT_FILE, "delta.safetensors", "best.safetensors", "metrics.csv", "evaluate.json")
@@ -34,9 +37,9 @@ _FILES = (RECIPE_FILE, ENVIRONMENT_FILE, "delta.safetensors", "best.safetensors"
 
 @dataclass
 class Run:
-    """One training to come: on ``source`` with ``config`` into the folder ``output``."""
+    """One training to come: on ``sources`` (several are joined) with ``config`` into the folder ``output``."""
 
-    source: str
+    sources: tuple[str, ...]
     config: RunConfig
     origins: dict[str, str]
     output: Path
@@ -51,7 +54,7 @@ class Run:
 
     def prepare(self, say: Callable[[str], None] = lambda sentence: None) -> Prepared:
         """Everything checked and loaded; see :func:`reidtune.training.prepare.prepare`."""
-        return prepare(self.source, self.config, say, self.dataset)
+        return prepare(self.sources, self.config, say, self.dataset)
 
     def train(self, prepared: Prepared, reporter: Reporter) -> dict[str, Any]:
         """Train, and return the object that ``train --json`` prints.
@@ -106,7 +109,7 @@ class Run:
             save=save,
             run=self.output,
             identity=identity,
-            resume_command=f"reidtune train {self.source} --resume {self.output}",
+            resume_command=f"reidtune train {data_arguments(self.sources)} --resume {shlex.quote(str(self.output))}",
         )
         begun = time.monotonic()
         progress = train(task, reporter, resume=self.resumes)
@@ -144,9 +147,14 @@ class Run:
                 )
 
     def _start_folder(self, backbone: Backbone) -> None:
-        demo = self.source.startswith("demo") and not Path(self.source).exists()
+        places = [
+            source
+            if source.startswith("demo") and not Path(source).exists()
+            else str(Path(source).expanduser().resolve())
+            for source in self.sources
+        ]
         environment = {
-            "data": self.source if demo else str(Path(self.source).expanduser().resolve()),
+            "data": places if len(places) > 1 else places[0],
             "device": str(backbone.device),
             "threads": torch.get_num_threads(),
             "python": platform.python_version(),
@@ -167,8 +175,13 @@ class Run:
             ) from error
 
 
+def data_arguments(sources: Sequence[str]) -> str:
+    """``A --data B --data C``, quoted for a shell."""
+    return " --data ".join(shlex.quote(source) for source in sources)
+
+
 def open_run(
-    source: str | None,
+    source: str | Sequence[str] | None,
     recipe: str | None,
     flags: dict[str, Any],
     *,
@@ -177,42 +190,45 @@ def open_run(
     init_from: Path | None = None,
     force: bool = False,
 ) -> Run:
-    """Resolve the settings of a run, new or resumed. Nothing is written, no data is read.
+    """Resolve the settings of a run, new or resumed; several datasets are joined. Nothing is written, no image is read.
 
     Raises:
         SettingsError: wrong settings (all of them named), an output folder that is in use, or a resumed run whose
             settings changed (named).
     """
+    sources = () if source is None else (source,) if isinstance(source, str) else tuple(source)
     if resume is not None:
-        return _open_resumed(source, recipe, flags, resume, output or init_from)
-    if source is None:
+        return _open_resumed(sources, recipe, flags, resume, output or init_from)
+    if not sources:
         raise SettingsError("Say what to train on.", "For example: reidtune train demo")
-    fallback = {"backbone.name": default_backbone(source)}
+    fallback = {"backbone.name": default_backbone(*sources)}
     config, origins = resolve_with_origins(recipe, flags, fallback=fallback)
     dataset = None
     if len(find_method(config.method).tasks) > 1:  # its shipped recipe depends on what the data is
-        dataset = _listed(source, config)
+        dataset = _listed(sources, config)
         if dataset is not None and dataset.task != "image":
             config, origins = resolve_with_origins(recipe, flags, fallback=fallback, task=dataset.task)
     config = _complete(config)
-    folder = output or Path("runs") / f"{config.method}-{_short_name(source)}"
+    folder = output or Path("runs") / f"{config.method}-{_short_name(sources)}"
     if folder.exists() and not force and (not folder.is_dir() or any(folder.iterdir())):
         go_on = f", or go on with it: --resume {folder}" if (folder / STATE_FILE).is_file() else ""
         raise SettingsError(
             f"The output folder {folder} is not empty.", f"Choose another --output, replace it with --force{go_on}."
         )
-    return Run(source, config, origins, folder, init_from=init_from, dataset=dataset)
+    return Run(sources, config, origins, folder, init_from=init_from, dataset=dataset)
 
 
-def _listed(source: str, config: RunConfig) -> Dataset | None:
+def _listed(sources: Sequence[str], config: RunConfig) -> Dataset | None:
     """The dataset; ``None`` where it is bad, which is said when the run is prepared."""
     try:
-        return open_dataset(source, layout=config.data.layout, protocol=config.data.protocol)
+        return open_datasets(sources, config.data.layout, config.data.protocol, config.data.columns)
     except ReidtuneError:
         return None
 
 
-def _open_resumed(source: str | None, recipe: str | None, flags: dict[str, Any], run: Path, other: Path | None) -> Run:
+def _open_resumed(
+    sources: tuple[str, ...], recipe: str | None, flags: dict[str, Any], run: Path, other: Path | None
+) -> Run:
     if recipe is not None or other is not None:
         raise SettingsError("A resumed run keeps its recipe, its output folder and its start.", "Give --resume alone.")
     if not ((run / RECIPE_FILE).is_file() and (run / STATE_FILE).is_file()):
@@ -231,12 +247,13 @@ def _open_resumed(source: str | None, recipe: str | None, flags: dict[str, Any],
             f"A resumed run keeps its settings, but these changed: {', '.join(changed)}.",
             f"Resume without them, or start a new run (with --init-from {run} to begin with its delta).",
         )
-    if source is None:
+    if not sources:
         try:
-            source = str(json.loads((run / ENVIRONMENT_FILE).read_text(encoding="utf-8"))["data"])
+            places = json.loads((run / ENVIRONMENT_FILE).read_text(encoding="utf-8"))["data"]
+            sources = tuple(map(str, places)) if isinstance(places, list) else (str(places),)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SettingsError(f"{run} does not say what it was trained on.", "Give DATA as well.") from error
-    return Run(source, new, origins, run, resumes=True)
+    return Run(sources, new, origins, run, resumes=True)
 
 
 def _complete(config: RunConfig) -> RunConfig:
@@ -247,6 +264,9 @@ def _complete(config: RunConfig) -> RunConfig:
     return replace_values(config, {"settings": settings.model_dump(mode="json")})
 
 
-def _short_name(source: str) -> str:
-    name = source.replace(":", "-") if source.startswith("demo") else Path(source).expanduser().resolve().stem
-    return re.sub(r"[^\w.-]+", "-", name) or "data"
+def _short_name(sources: Sequence[str]) -> str:
+    names = [
+        source.replace(":", "-") if source.startswith("demo") else Path(source).expanduser().resolve().stem
+        for source in sources
+    ]
+    return re.sub(r"[^\w.-]+", "-", "+".join(names))[:_LONGEST_NAME] or "data"

@@ -8,16 +8,16 @@ junk and 0 a distractor: both stay in the gallery and out of training and querie
 from __future__ import annotations
 
 import re
-from itertools import islice
 from pathlib import Path
 
 from reidtune.data.layouts.assemble import assemble
 from reidtune.data.layouts.registry import Layout
 from reidtune.data.record import Dataset, ImageFile, Record
-from reidtune.data.scan import Skipped, has_images, images_in, show
+from reidtune.data.scan import Skipped, images_in, show, some_images
 from reidtune.errors import DataError
 
 NAME = re.compile(r"(-1|\d+)_c(\d+)")
+LOOKED_AT = 200  # file names
 FOLDERS = (  # train, query, gallery
     ("bounding_box_train", "query", "bounding_box_test"),
     ("image_train", "image_query", "image_test"),
@@ -111,9 +111,7 @@ def _complete(path: Path, folders: tuple[str, str, str]) -> None:
 
 
 def _names_match(folder: Path) -> bool:
-    if not has_images(folder):
-        return False
-    looked_at = [bool(NAME.match(file.name)) for file in islice(images_in(folder), 200)]
+    looked_at = [bool(NAME.match(file.name)) for file in some_images(folder, LOOKED_AT)]
     return 2 * sum(looked_at) > len(looked_at)
 
 

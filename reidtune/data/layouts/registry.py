@@ -22,15 +22,26 @@ class Layout:
 
     ``recognise(path)`` looks at a few names, never at every file, and says whether ``path`` lies in this layout.
     ``read(path, protocol)`` lists it; ``protocol`` None means the layout's own choice. ``read`` raises ``DataError``
-    and may be called on a path that was not recognised. Other packages register an instance, or a function without
-    arguments that returns one, as an entry point of the group ``reidtune.layouts``.
+    and may be called on a path that was not recognised. Where ``takes_columns`` is set, ``read`` has a third argument:
+    what the user says of a table's columns, ``{"identity": "name"}``, or ``None``.
+
+    Other packages register an instance, or a function without arguments that returns one, as an entry point of the
+    group ``reidtune.layouts``: in a ``pyproject.toml`` ::
+
+        [project.entry-points."reidtune.layouts"]
+        zoo = "zoo_reid:LAYOUT"
+
+    where ``zoo_reid.LAYOUT`` is a ``Layout`` whose ``read`` ends in :func:`reidtune.data.layouts.assemble`. It is then
+    tried before ``folder`` and after the built-in ones, whose names it cannot take; one that does not load is left out
+    with a warning.
     """
 
     name: str
     summary: str
     recognise: Callable[[Path], bool]
-    read: Callable[[Path, str | None], Dataset]
+    read: Callable[..., Dataset]
     aliases: tuple[str, ...] = ()
+    takes_columns: bool = False
 
 
 def known_layouts() -> dict[str, Layout]:

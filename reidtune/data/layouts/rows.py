@@ -5,35 +5,39 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from reidtune.data.layouts.columns import is_role, roles_of
 from reidtune.data.scan import show
 from reidtune.errors import DataError
 
 Rows = list[tuple[int, dict[str, list[str]]]]
-COLUMNS = ("path", "identity", "camera", "scene", "split", "caption", "modality", "sample")
 HINT = "Correct the row, or leave it out."
 
 
-def read_rows(path: Path) -> tuple[list[str], Rows]:
-    """Column names in lower case and ``(line, {column: texts})`` a row; blank lines are passed over.
+def read_rows(path: Path, mapping: Mapping[str, str] | None = None) -> tuple[list[str], Rows]:
+    """Column names in lower case and ``(line, {column: texts})`` a row; blank lines are passed over. With a ``mapping``
+    ``{what: column}`` columns go by what they are; see :mod:`reidtune.data.layouts.columns`.
 
-    Raises ``DataError`` naming the line where the file is not UTF-8, not CSV or JSON, or a row has the wrong width.
+    Raises ``DataError`` naming the line where the file is not UTF-8, not CSV or JSON, or a row has the wrong width, and
+    ``SettingsError`` where the ``mapping`` does not fit the columns.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(f'"{show(path)}", line {line}: not UTF-8 text.', "Save the table as UTF-8.") from error
-    return _json_lines(path, text) if path.suffix.lower() in (".jsonl", ".ndjson") else _csv(path, text)
+    read = _json_lines if path.suffix.lower() in (".jsonl", ".ndjson") else _csv
+    return read(path, text, mapping or {})
 
 
-def _csv(path: Path, text: str) -> tuple[list[str], Rows]:
+def _csv(path: Path, text: str, mapping: Mapping[str, str]) -> tuple[list[str], Rows]:
     header = text.lstrip().split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)  # spreadsheets of half the world write semicolons
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    columns: list[str] = []
+    columns: list[list[str]] = []  # what each is
     rows: Rows = []
     before = 0
     try:
@@ -42,14 +46,15 @@ def _csv(path: Path, text: str) -> tuple[list[str], Rows]:
             if not any(cell.strip() for cell in cells):
                 continue
             if not columns:
-                columns = _header(path, cells)
+                columns = list(roles_of(path, _header(path, cells), mapping).values())
             elif len(cells) != len(columns):
                 raise DataError(f'"{show(path)}", line {line}: {len(cells)} cells, but {len(columns)} columns.', HINT)
             else:
-                rows.append((line, {name: [cell] for name, cell in zip(columns, cells, strict=True)}))
+                pairs = zip(columns, cells, strict=True)
+                rows.append((line, {name: [cell] for names, cell in pairs for name in names}))
     except csv.Error as error:
         raise DataError(f'"{show(path)}", line {before + 1}: not CSV ({error}).', HINT) from error
-    return columns, rows
+    return [name for names in columns for name in names], rows
 
 
 def _header(path: Path, cells: list[str]) -> list[str]:
@@ -60,9 +65,10 @@ def _header(path: Path, cells: list[str]) -> list[str]:
     return columns
 
 
-def _json_lines(path: Path, text: str) -> tuple[list[str], Rows]:
+def _json_lines(path: Path, text: str, mapping: Mapping[str, str]) -> tuple[list[str], Rows]:
     columns: dict[str, None] = {}
-    rows: Rows = []
+    known: dict[str, str] = {}  # their names as they stand in the file, most of which are in every line
+    found: list[tuple[int, dict[str, Any]]] = []
     for line, content in enumerate(text.split("\n"), 1):
         if not content.strip():
             continue
@@ -72,22 +78,29 @@ def _json_lines(path: Path, text: str) -> tuple[list[str], Rows]:
             raise DataError(f'"{show(path)}", line {line}: not JSON ({error}).', HINT) from error
         if not isinstance(values, dict):
             raise DataError(f'"{show(path)}", line {line}: not a JSON object.', 'Write {"path": …, "identity": …}.')
-        row = {name.strip().lower(): _texts(path, line, name, value) for name, value in values.items()}
+        row = {known.get(name) or known.setdefault(name, name.strip().lower()): values[name] for name in values}
         columns.update(dict.fromkeys(row))
-        rows.append((line, row))
-    return list(columns), rows
+        found.append((line, row))
+    roles = roles_of(path, list(columns), mapping)
+    rows = [
+        (line, {name: _texts(path, line, name, value) for column, value in row.items() for name in roles[column]})
+        for line, row in found
+    ]
+    return [name for names in roles.values() for name in names], rows
 
 
 def _texts(path: Path, line: int, name: str, value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
     if value is None:
         return []
-    if isinstance(value, list) and name.strip().lower() == "caption":
+    if isinstance(value, list) and name == "caption":
         return [text for item in value for text in _texts(path, line, name, item)]
     if isinstance(value, float) and value.is_integer():
         return [str(int(value))]  # data frames write whole numbers as 3.0 once a cell of the column is empty
-    if isinstance(value, str | int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool):
         return [str(value)]
-    if name.strip().lower() not in COLUMNS and not name.strip().lower().startswith("path_"):
+    if not is_role(name):
         return []
     raise DataError(
         f'"{show(path)}", line {line}: {show(name)} is {json.dumps(value)[:60]}, neither text nor a whole number.', HINT

@@ -7,14 +7,13 @@ where each third is an image, visible, near-infrared and thermal, and 512 × 128
 from __future__ import annotations
 
 import re
-from itertools import islice
 from pathlib import Path
 
 from reidtune.data.layouts.assemble import assemble, resolve_splits
 from reidtune.data.layouts.registry import Layout
 from reidtune.data.modality import NIR, RGB, TIR
 from reidtune.data.record import Dataset, ImageFile, Record
-from reidtune.data.scan import Skipped, images_in, show
+from reidtune.data.scan import Skipped, images_in, show, some_images
 from reidtune.errors import DataError
 
 NAME = re.compile(r"(-1|\d+)_c(\d+)")
@@ -34,7 +33,7 @@ def recognise(path: Path) -> bool:
         return False
     if _root(path).name == INSIDE:
         return True
-    first = next(islice(images_in(folders[0]), 1), None)
+    first = next(iter(some_images(folders[0], 1)), None)
     if first is None or OWN_NAME.match(first.name) is None:
         return False
     try:

@@ -9,16 +9,19 @@ Samples of several modalities are one row each with one column a modality instea
 case a column ``sample`` says which images belong together; without it they are those of the same identity, camera,
 scene, split and file name, where folders, suffixes and the modality's own word at the end of the name (``7_nir.png``)
 do not count.
+
+A table that calls its columns otherwise is read with a mapping; see :mod:`reidtune.data.layouts.columns`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from reidtune.data.layouts.assemble import assemble, number_names, resolve_splits
+from reidtune.data.layouts.columns import COLUMNS, example_for
 from reidtune.data.layouts.registry import Layout
-from reidtune.data.layouts.rows import COLUMNS, read_rows
+from reidtune.data.layouts.rows import read_rows
 from reidtune.data.layouts.table_rows import (
     Row,
     bad_row,
@@ -38,19 +41,20 @@ def recognise(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
-def read(path: Path, protocol: str | None = None) -> Dataset:
-    """The dataset that the table ``path`` lists. Raises ``DataError`` naming the column or line that is wrong."""
+def read(path: Path, protocol: str | None = None, columns: Mapping[str, str] | None = None) -> Dataset:
+    """The dataset that the table ``path`` lists; ``columns`` maps what is read to the table's own columns. Raises
+    ``DataError`` naming the column or line that is wrong, ``SettingsError`` for columns that are not there."""
     if path.is_dir():
         raise DataError(f'"{show(path)}" is a folder, not a table.', "Give the .csv, .tsv or .jsonl file itself.")
-    columns, lines = read_rows(path)
-    paths = path_columns(path, columns)
-    missing = [name for name, there in (("path", bool(paths)), ("identity", "identity" in columns)) if not there]
+    named, lines = read_rows(path, columns)
+    paths = path_columns(path, named)
+    missing = [name for name, there in (("path", bool(paths)), ("identity", "identity" in named)) if not there]
     if missing:
         raise DataError(
             f'"{show(path)}" has no column {" and no column ".join(missing)}; its columns are: '
-            f"{', '.join(show(name) for name in columns) or 'none'}.",
-            "A table needs path (or path_rgb, path_nir … for several modalities) and identity; camera, scene, split, "
-            "caption, modality and sample are optional.",
+            f"{', '.join(show(name) for name in named) or 'none'}.",
+            f"Say which column it is: {example_for(missing, named)}. A table needs path (or path_rgb, path_nir … for "
+            "several modalities) and identity; camera, scene, split, caption, modality and sample are optional.",
         )
     rows = merged_rows(path, lines, paths)
     if not rows:
@@ -63,11 +67,12 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
     numbers = number_names(row.identity for row in rows)
     cameras = _numbered(path, rows, "camera", lambda row: row.camera)
     scenes = _numbered(path, rows, "scene", lambda row: row.scene)
+    folder = path.parent
     parts: dict[str, list[Record]] = {}
     for row in rows:
         there = [name for name in modalities if name in row.files]
         record = Record(
-            tuple(ImageFile(path.parent / row.files[name]) for name in there),
+            tuple(ImageFile(folder / row.files[name]) for name in there),
             numbers[row.identity],
             camera=cameras.get(row.camera),
             scene=scenes.get(row.scene),
@@ -80,7 +85,7 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
     needed, one = (1 if task == "text" else 2), ("sample" if several else "image")
     train, query, gallery, notes = resolve_splits(parts, path, images_needed=needed, one=one)
     notes += [*captions, *joining]
-    unknown = [show(name) for name in columns if name not in paths and (name not in COLUMNS or _unused(name, paths))]
+    unknown = [show(name) for name in named if name not in paths and (name not in COLUMNS or _unused(name, paths))]
     if unknown:
         notes.append(f"Columns that are not read: {', '.join(unknown)}.")
     return assemble(
@@ -154,5 +159,6 @@ LAYOUT = Layout(
     summary="CSV or JSONL: path (or path_rgb, path_nir …), identity[, camera, scene, split, caption, modality, sample]",
     recognise=recognise,
     read=read,
+    takes_columns=True,
     aliases=("csv", "jsonl"),
 )

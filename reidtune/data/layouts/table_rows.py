@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from reidtune.data.layouts.assemble import SPLITS
-from reidtune.data.layouts.rows import COLUMNS, Rows
+from reidtune.data.layouts.columns import COLUMNS, PATH
+from reidtune.data.layouts.rows import Rows
 from reidtune.data.modality import ALIASES, in_order, modality_name, without_word
 from reidtune.data.scan import show
 from reidtune.errors import DataError, did_you_mean
 
-PATH = "path_"  # begins the columns of a modality each
+_BLANK = dict.fromkeys(COLUMNS, "")
 
 
 @dataclass(slots=True)
@@ -70,8 +71,9 @@ def merged_rows(path: Path, lines: Rows, paths: Mapping[str, str]) -> list[Row]:
         if with_split is not None and not row.split:
             raise bad_row(path, row.line, f"split is empty, but line {with_split.line} has one")
         for file in row.files.values():
-            _same(path, row, owners.setdefault(file, row), f'"{show(file)}"')
-        first = next((seen[key] for file in row.files.values() if (key := (file, row.split)) in seen), None)
+            if (owner := owners.setdefault(file, row)) is not row:
+                _same(path, row, owner, f'"{show(file)}"')
+        first = next((seen[file, row.split] for file in row.files.values() if (file, row.split) in seen), None)
         if first is None:
             merged.append(row)
             seen.update({(file, row.split): row for file in row.files.values()})
@@ -125,11 +127,8 @@ def bad_row(path: Path, line: int, what: str) -> DataError:
 
 def _row(path: Path, line: int, cells: dict[str, list[str]], paths: Mapping[str, str]) -> Row:
     """``cells`` as a row; only caption may hold several texts."""
-    for name in (*COLUMNS, *paths):
-        if name != "caption" and len(cells.get(name, [])) > 1:
-            raise bad_row(path, line, f"{name} holds {len(cells[name])} values")
-    text = {name: (cells.get(name) or [""])[0].strip() for name in (*COLUMNS, *paths)}
-    files = {modality: text[name] for name, modality in paths.items() if text[name]}
+    text = {**_BLANK, **{name: texts[0].strip() for name, texts in cells.items() if texts}}
+    files = {modality: text[name] for name, modality in paths.items() if text.get(name)}
     if not files:
         raise bad_row(
             path, line, f"{' and '.join(show(name) for name in paths)} {'are' if len(paths) > 1 else 'is'} empty"

@@ -1,0 +1,244 @@
+"""Several datasets joined for training: identities and cameras of each are kept apart from those of the others.
+
+Nothing tells whether a person of one dataset is in another, so the folder ``0002`` of two datasets is two identities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from reidtune.data.layouts import find_layout
+from reidtune.data.layouts.assemble import settle_protocol
+from reidtune.data.layouts.columns import COLUMNS
+from reidtune.data.layouts.rows import read_rows
+from reidtune.data.layouts.table import LAYOUT as TABLE
+from reidtune.data.open import open_dataset, require_split, source_path
+from reidtune.data.record import Dataset, Part, Record, cameras, identities
+from reidtune.data.scan import show
+from reidtune.data.scorable import PLACES
+from reidtune.data.split import split_identities
+from reidtune.errors import DataError, SettingsError
+
+JOINED = "joined"  # the layout of a join
+AUTO = "auto"  # one of several layouts: recognised
+
+
+def open_datasets(
+    sources: Sequence[str | Path],
+    layout: str | None = None,
+    protocol: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Dataset:
+    """What :func:`reidtune.data.open_dataset` opens where there is one source; the training splits of several, joined.
+
+    ``layout`` is one for all, or one for each with commas between, of which ``auto`` is recognised. ``columns`` are for
+    the tables among several; one that lacks such a column and has what it stands for under its own name keeps that.
+
+    Raises what ``open_dataset`` raises, and ``SettingsError`` where the datasets are of different tasks or modalities,
+    or the same one is there twice.
+    """
+    if len(sources) == 1:
+        return open_dataset(sources[0], layout, protocol, columns)
+    layouts = _layouts(layout, len(sources))
+    _refuse_twice(sources)
+    mappings = _mappings(sources, layouts, columns or {})
+    parts = [
+        open_dataset(source, layout=name, columns=mapping)
+        for source, name, mapping in zip(sources, layouts, mappings, strict=True)
+    ]
+    return join(parts, protocol)
+
+
+def join(datasets: Sequence[Dataset], protocol: str | None = None) -> Dataset:
+    """The training splits of ``datasets`` as one. Their test and validation splits are not in it: validation identities
+    are carved from each dataset's training identities (:func:`carve`).
+
+    Identities and cameras (and scenes) are numbered anew, dataset after dataset; an identity is called ``2/0007`` after
+    the dataset's place and its own name. ``protocol`` (of the validation) is by default that of all datasets, or
+    ``cross-camera`` where each knows several cameras, else ``leave-one-out``.
+
+    Raises ``DataError`` where a dataset has no training split, ``SettingsError`` where tasks or modalities differ or
+    the ``protocol`` does not fit.
+    """
+    for dataset in datasets:
+        require_split(dataset, "train")
+    _agree(datasets, "task", lambda dataset: f"{dataset.task} data")
+    _agree(datasets, "modalities", lambda dataset: ", ".join(sorted(dataset.modalities)) or "images")
+    records: list[Record] = []
+    names: dict[int, str] = {}
+    parts: list[Part] = []
+    places = {"camera": 0, "scene": 0}  # the next free number
+    following = 1
+    for number, dataset in enumerate(datasets, 1):
+        people = {identity: new for new, identity in enumerate(sorted(identities(dataset.train)), following)}
+        new_places = {}
+        for place, first in places.items():
+            known = sorted({getattr(record, place) for record in dataset.train} - {None})
+            new_places[place] = {value: new for new, value in enumerate(known, first)}
+            places[place] += len(known)
+        for record in dataset.train:
+            camera, scene = (new_places[place].get(getattr(record, place)) for place in places)
+            records.append(replace(record, identity=people[record.identity], camera=camera, scene=scene))
+        for identity, new in people.items():
+            names[new] = f"{number}/{dataset.identity_names.get(identity, identity)}"
+        parts.append(Part(range(following, following + len(people)), dataset.manifest()))
+        following += len(people)
+    chosen = _protocol(datasets, protocol)
+    return Dataset(
+        root=datasets[0].root,
+        layout=JOINED,
+        task=datasets[0].task,
+        protocol=settle_protocol(chosen, records, records, datasets[0].task),
+        train=records,
+        query=[],
+        gallery=[],
+        sentence=_sentence(datasets, records, chosen),
+        identity_names=names,
+        modalities=datasets[0].modalities,
+        parts=tuple(parts),
+    )
+
+
+def carve(
+    dataset: Dataset,
+    records: Sequence[Record],
+    fraction: float,
+    seed: int,
+    images_needed: int = 2,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> tuple[list[Record], list[Record]]:
+    """``records`` of ``dataset`` in (rest, validation), as :func:`reidtune.data.split.split_identities` divides them;
+    of a join each dataset's identities for themselves, so that all of them are on both sides. One that has too few
+    for that is all trained on, which is said.
+
+    Raises what ``split_identities`` raises, of a join where no dataset can be divided.
+    """
+    if not dataset.parts:
+        return split_identities(records, fraction, seed, images_needed, dataset.protocol)
+    rest: list[Record] = []
+    validation: list[Record] = []
+    problems: list[DataError] = []
+    for number, part in enumerate(dataset.parts, 1):
+        own = [record for record in records if record.identity in part.identities]
+        try:
+            sides = split_identities(own, fraction, seed, images_needed, dataset.protocol)
+        except DataError as error:
+            problems.append(error)
+            say(f"Dataset {number} has no part in the validation: {error.message}")
+            sides = own, []
+        rest += sides[0]
+        validation += sides[1]
+    if len(problems) == len(dataset.parts):
+        raise problems[0]
+    return rest, validation
+
+
+def _layouts(layout: str | None, number: int) -> list[str | None]:
+    if layout is None:
+        return [None] * number
+    names = [name.strip() for name in layout.split(",")]
+    if len(names) == 1:
+        names *= number
+    if len(names) != number:
+        raise SettingsError(
+            f'"{layout}" names {len(names)} layouts, but there are {number} datasets.',
+            f"Name one for all of them, or one for each with commas between; {AUTO} is recognised.",
+        )
+    return [None if name in ("", AUTO) else name for name in names]
+
+
+def _refuse_twice(sources: Sequence[str | Path]) -> None:
+    seen: dict[Path, str | Path] = {}
+    for source in sources:
+        path = source_path(source).resolve()
+        if path in seen:
+            raise SettingsError(
+                f'"{show(source)}" and "{show(seen[path])}" are the same data: each person in it would be two.',
+                "Name each dataset once.",
+            )
+        seen[path] = source
+
+
+def _mappings(
+    sources: Sequence[str | Path], layouts: Sequence[str | None], columns: Mapping[str, str]
+) -> list[dict[str, str] | None]:
+    """The part of ``columns`` that is for each source. What no table has is left to all of them, to be refused."""
+    if not columns:
+        return [None] * len(sources)
+    tables: dict[int, list[str] | None] = {}
+    for place, (source, name) in enumerate(zip(sources, layouts, strict=True)):
+        path = source_path(source)
+        if path.exists():
+            family, path = find_layout(path, name)
+            if family is TABLE:
+                tables[place] = read_rows(path)[0]
+            elif family.takes_columns:
+                tables[place] = None  # a layout of others, which knows its columns itself
+    if not tables:
+        raise SettingsError("None of the datasets is a table, so none has columns to name.", "Leave --column out.")
+    found: list[dict[str, str] | None] = []
+    for place in range(len(sources)):
+        there = tables.get(place)
+        if place not in tables:
+            found.append(None)
+        elif there is None:
+            found.append(dict(columns))
+        else:
+            kept = {
+                what: column
+                for what, column in columns.items()
+                if column.strip().lower() in there or not _has(what, there) or not _anywhere(column, tables)
+            }
+            found.append(kept or None)
+    return found
+
+
+def _has(what: str, there: Sequence[str]) -> bool:
+    """Whether a table has ``what`` under its own name, or can do without it."""
+    return what.lower() in there or what.lower() in set(COLUMNS) - {"path", "identity"}
+
+
+def _anywhere(column: str, tables: Mapping[int, list[str] | None]) -> bool:
+    return any(there is not None and column.strip().lower() in there for there in tables.values())
+
+
+def _agree(datasets: Sequence[Dataset], what: str, of: Callable[[Dataset], str]) -> None:
+    kinds = [of(dataset) for dataset in datasets]
+    if len(set(kinds)) > 1:
+        told = "\n  ".join(f'"{show(dataset.root)}": {kind}' for dataset, kind in zip(datasets, kinds, strict=True))
+        raise SettingsError(f"The datasets do not agree in their {what}:\n  {told}", "Train on each kind for itself.")
+
+
+def _protocol(datasets: Sequence[Dataset], wanted: str | None) -> str:
+    if wanted is not None:
+        return wanted
+    if datasets[0].task == "text":
+        return "cross-modality"
+    own = {dataset.protocol for dataset in datasets}
+    for protocol in [*own] if len(own) == 1 else ["cross-camera"]:
+        place = PLACES.get(protocol)
+        if place and all(_several(dataset.train, place) for dataset in datasets):
+            return protocol
+    return "leave-one-out"
+
+
+def _several(records: Sequence[Record], place: str) -> bool:
+    values = {getattr(record, place) for record in records}
+    return None not in values and len(values) > 1
+
+
+def _sentence(datasets: Sequence[Dataset], records: Sequence[Record], protocol: str) -> str:
+    one = "samples" if datasets[0].modalities else "images"
+    seen = len(cameras(records))
+    unknown = sum(not cameras(dataset.train) for dataset in datasets)
+    words = [f"{seen:,} cameras" if seen else "cameras unknown"]
+    if seen and unknown:
+        words.append(f"of {unknown} of the datasets unknown")
+    first = (
+        f"{len(datasets)} datasets joined for training: {len(identities(records)):,} identities, {len(records):,} "
+        f"{one}, {', '.join(words)}; no identity or camera of one is that of another. Validation ({protocol}) is "
+        "carved from the training identities of each; their own test and validation splits are not used."
+    )
+    return "\n".join([first, *(f"{number}: {dataset.sentence}" for number, dataset in enumerate(datasets, 1))])
