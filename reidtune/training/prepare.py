@@ -15,6 +15,7 @@ from reidtune.devices import check_precision, choose_device
 from reidtune.errors import SettingsError
 from reidtune.methods.base import Facts, Method
 from reidtune.methods.registry import find_method
+from reidtune.metric_losses import check_installed
 from reidtune.model import Model, default_backbone
 from reidtune.retrieval.scoring import validation_protocol
 from reidtune.seeds import seeded
@@ -50,6 +51,7 @@ def prepare(
     page = find_method(config.method)
     if page.name == "zero-shot":
         raise SettingsError("zero-shot has nothing to train.", f"Use: reidtune evaluate {source}")
+    check_installed(config.loss.metric)
     settings = validate_settings(page.Settings, config.settings)
     dataset = dataset or open_dataset(source, layout=config.data.layout, protocol=config.data.protocol)
     say(dataset.sentence)
