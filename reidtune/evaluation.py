@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from reidtune.camera_embedding import choose_use, use_sentence
 from reidtune.config import parse_image_size
 from reidtune.data import Dataset, Record, check_files, open_dataset, require_split
 from reidtune.data.captions import one_caption_each
@@ -49,6 +50,7 @@ def evaluate_dataset(
     progress: Callable[[int, int], None] | None = None,
     sheet: Path | None = None,
     untuned: bool = False,
+    cameras: str | None = None,
 ) -> dict[str, Any]:
     """The object that ``evaluate --json`` prints; metrics are fractions 0–1.
 
@@ -61,7 +63,8 @@ def evaluate_dataset(
     is known of the samples, and ``matrix`` adds the metrics for every subset of both.
 
     ``progress`` is told (images and captions done, in all); ``sheet`` is a picture file for :func:`draw_sheet`;
-    ``untuned`` takes the delta's backbone and preprocessing without its tuner.
+    ``untuned`` takes the delta's backbone and preprocessing without its tuner. ``cameras`` says how a delta with
+    embeddings of cameras embeds data other than its own; see :func:`reidtune.camera_embedding.choose_use`.
 
     Raises:
         DataError: the data is missing or bad, or no query can be scored.
@@ -78,10 +81,18 @@ def evaluate_dataset(
     dataset = open_dataset(source, layout=layout, protocol=protocol)
     say(dataset.sentence)
     require_split(dataset, "test")
+    header = None if path is None or untuned else read_header(path)
+    manifest = dataset.manifest()["hash"]
     dataset = _as_task(dataset, task)
+    use = None
+    if header is not None:
+        everything = (*dataset.query, *dataset.gallery)
+        use = choose_use(header.settings, everything, header.data.get("hash") == manifest, cameras)
+        if sentence := use_sentence(use, header.settings):
+            say(sentence)
     known = plan_known(
         dataset,
-        () if path is None or untuned else read_header(path).data.get("modalities") or (),
+        () if header is None else header.data.get("modalities") or (),
         single=task == "image",
         modalities=modalities,
         query=query_modalities,
@@ -103,6 +114,8 @@ def evaluate_dataset(
     )
     if untuned:
         model = Model(model.backbone)
+    if use is not None:
+        model.use_cameras(use)
     options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
     ranking = _rank(model, dataset, **options) if known is None else _rank_known(model, dataset, known, **options)
     if sheet is not None:
@@ -120,6 +133,7 @@ def evaluate_dataset(
         **scores(result),
         "skipped_examples": list(dict.fromkeys(skipped))[:3],
         **ranking.facts,
+        **({} if use is None else {"cameras": use}),
         "data": {"hash": dataset.manifest()["hash"]},
         **own,
     }
