@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from reidtune.camera_embedding import choose_use, use_sentence
 from reidtune.data import check_files
 from reidtune.data.scan import show
 from reidtune.delta import find_delta, read_header
@@ -44,6 +45,7 @@ def embed_to_file(
     batch_size: int = 64,
     workers: int = 0,
     device: str = "auto",
+    cameras: str | None = None,
     skip_broken: bool = False,
     force: bool = False,
     say: Say = lambda sentence: None,
@@ -56,7 +58,8 @@ def embed_to_file(
     For ``source``, ``layout``, ``columns``, ``splits``, ``modalities`` and ``modality`` see
     :func:`reidtune.embedding_rows.rows_of`. Features of a dataset's test split are those that
     :func:`reidtune.evaluation.evaluate_dataset` ranks, bit for bit, at the same ``batch_size``. With ``skip_broken``,
-    images that cannot be read are left out. ``say`` gets sentences for the user, ``progress`` (rows done, in all).
+    images that cannot be read are left out. ``cameras`` says how a delta with embeddings of cameras embeds data other
+    than its own. ``say`` gets sentences for the user, ``progress`` (rows done, in all).
 
     Raises:
         DataError: the data is missing or bad; broken images are named.
@@ -74,7 +77,8 @@ def embed_to_file(
             f"Both {show(source)} and --text {show(text)} are given.", "Embed each to an output of its own."
         )
     path = None if delta is None else find_delta(delta)
-    trained = () if path is None else tuple(read_header(path).data.get("modalities") or ())
+    header = None if path is None else read_header(path)
+    trained = () if header is None else tuple(header.data.get("modalities") or ())
     chosen = choose_device(device)
 
     def model() -> Model:
@@ -102,6 +106,11 @@ def embed_to_file(
         trained=trained,
         say=say,
     )
+    use = None
+    if header is not None:
+        use = choose_use(header.settings, rows.records(), header.data.get("hash") == rows.hash, cameras)
+        if sentence := use_sentence(use, header.settings):
+            say(sentence)
     if not skip_broken:
         try:
             check_files(rows.records())
@@ -109,6 +118,8 @@ def embed_to_file(
             raise _with_hint(error) from error
     tuned = model()
     tuned.modalities = rows.modalities
+    if use is not None:
+        tuned.use_cameras(use)
     counts, width, broken = _embed_rows(tuned, rows, output, batch_size, workers, skip_broken, progress)
     if broken:
         files = "1 image" if len(broken) == 1 else f"{len(broken):,} images or samples"
@@ -118,6 +129,7 @@ def embed_to_file(
         **_facts(output, counts.total(), width, source, tuned),
         **({"layout": rows.layout, "protocol": rows.protocol} if rows.layout else {"layout": None}),
         **({"modalities": list(rows.modalities)} if rows.modalities else {}),
+        **({} if use is None else {"cameras": use}),
         "counts": {"rows": counts.total(), **(dict(counts) if rows.layout else {}), "broken": len(broken)},
         "broken": broken,
     }

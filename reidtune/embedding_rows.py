@@ -31,7 +31,7 @@ class Rows:
     """N images or samples below ``root``, in ``groups`` that each begin a batch of their own, so that features of the
     test split have the same bits whatever is embedded with it. ``splits`` are the records' by ``id``, ``names`` those
     of identities; both are empty of a plain folder, which has no ``layout`` and no ``protocol`` either. ``modalities``
-    are those that are joined in a feature."""
+    are those that are joined in a feature. ``hash`` is that of the dataset's manifest."""
 
     root: Path
     groups: list[list[Record]]
@@ -40,6 +40,7 @@ class Rows:
     protocol: str | None = None
     splits: dict[int, str] | None = None
     names: dict[int, str] | None = None
+    hash: str | None = None
 
     def __len__(self) -> int:
         return sum(map(len, self.groups))
@@ -141,6 +142,7 @@ def _labelled(
     trained: Sequence[str],
     say: Callable[[str], None],
 ) -> Rows:
+    manifest = dataset.manifest()["hash"]
     wanted = set(SPLITS if splits is None else [*splits, *(TEST if "test" in splits else ())])
     sides = [{id(record) for record in records} for records in (dataset.query, dataset.gallery)]
     test = list({id(record): record for record in (*dataset.query, *dataset.gallery)}.values())
@@ -178,6 +180,7 @@ def _labelled(
         dataset.protocol,
         names,
         dataset.identity_names,
+        manifest,
     )
     if not len(rows):
         raise DataError(

@@ -12,6 +12,7 @@ import open_clip
 import torch
 from torch import Tensor
 
+from reidtune.camera_embedding import choose_use, use_sentence
 from reidtune.config import parse_image_size
 from reidtune.data import Dataset, Record, check_files, open_dataset, require_split
 from reidtune.data.captions import one_caption_each
@@ -57,6 +58,7 @@ def evaluate_dataset(
     sheet: Path | None = None,
     untuned: bool = False,
     cache: bool = False,
+    cameras: str | None = None,
 ) -> dict[str, Any]:
     """The object that ``evaluate --json`` prints; metrics are fractions 0–1.
 
@@ -76,7 +78,8 @@ def evaluate_dataset(
     ``progress`` is told (images and captions done, in all); ``sheet`` is a picture file for :func:`draw_sheet`;
     ``untuned`` takes the delta's backbone and preprocessing without its tuner. With ``cache``, features that were
     computed before are taken from the cache folder and others kept there
-    (:class:`reidtune.retrieval.feature_cache.FeatureCache`).
+    (:class:`reidtune.retrieval.feature_cache.FeatureCache`). ``cameras`` says how a delta with
+    embeddings of cameras embeds data other than its own; see :func:`reidtune.camera_embedding.choose_use`.
 
     Raises:
         DataError: the data is missing or bad, or no query can be scored.
@@ -96,10 +99,18 @@ def evaluate_dataset(
         dataset = open_dataset(source, layout=layout, protocol=protocol, columns=columns)
     say(dataset.sentence)
     require_split(dataset, "test")
+    header = None if path is None or untuned else read_header(path)
+    manifest = dataset.manifest()["hash"]
     dataset = _as_task(dataset, task)
+    use = None
+    if header is not None:
+        everything = (*dataset.query, *dataset.gallery)
+        use = choose_use(header.settings, everything, header.data.get("hash") == manifest, cameras)
+        if sentence := use_sentence(use, header.settings):
+            say(sentence)
     known = plan_known(
         dataset,
-        () if path is None or untuned else read_header(path).data.get("modalities") or (),
+        () if header is None else header.data.get("modalities") or (),
         single=task == "image",
         modalities=modalities,
         query=query_modalities,
@@ -118,7 +129,9 @@ def evaluate_dataset(
         model = load(path, backbone=name, device=chosen, **switches)
     # Another one, since what is known of samples changes the modalities of the model.
     model = Model(model.backbone) if untuned else Model(model.backbone, model.tuner, model.header, model.path)
-    kept = _feature_cache(model, dataset, known, batch_size) if cache else None
+    if use is not None:
+        model.use_cameras(use)
+    kept = _feature_cache(model, dataset, (known and known.joined, use, batch_size)) if cache else None
     options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress, "cache": kept}
     ranking = _rank(model, dataset, **options) if known is None else _rank_known(model, dataset, known, **options)
     if kept is not None and kept.found:
@@ -140,18 +153,19 @@ def evaluate_dataset(
         **scores(result),
         "skipped_examples": list(dict.fromkeys(skipped))[:3],
         **ranking.facts,
-        "data": {"name": dataset.root.resolve().name, "hash": dataset.manifest()["hash"]},
+        "data": {"name": dataset.root.resolve().name, "hash": manifest},
+        **({} if use is None else {"cameras": use}),
         **own,
     }
 
 
-def _feature_cache(model: Model, dataset: Dataset, known: Known | None, batch_size: int) -> FeatureCache:
-    """The cache of this model's features of the dataset. The batch size and versions change last bits; a method's page
-    may be another package's."""
+def _feature_cache(model: Model, dataset: Dataset, how: tuple[Any, ...]) -> FeatureCache:
+    """The cache of this model's features of the dataset, embedded ``how``: the size of batches, and versions, change
+    last bits. A method's page may be another package's."""
     own = model.describe()
     backbone, delta = own["backbone"]["fingerprint"], own["delta"] and own["delta"]["digest"]
     pages = [] if model.header is None else [Path(inspect.getfile(find_method(model.header.method)))]
-    parts = (backbone, delta, known and known.joined, batch_size, model.backbone.device.type, torch.__version__)
+    parts = (backbone, delta, *how, model.backbone.device.type, torch.__version__)
     return FeatureCache(repr((*parts, open_clip.__version__, code_stamp(*pages))), str(dataset.root.absolute()))
 
 

@@ -28,6 +28,7 @@ def modality_walk(batch: Batch) -> tuple[Tensor, Walk]:
         seeds=seeds,
         labels=None if batch.labels is None else batch.labels[samples],
         cameras=None if batch.cameras is None else batch.cameras[samples],
+        scenes=None if batch.scenes is None else batch.scenes[samples],
         samples=samples,
         modality=modality,
     )

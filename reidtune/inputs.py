@@ -88,6 +88,22 @@ def open_image(image: Readable) -> Image.Image:
     return read_image(ImageFile(image)) if isinstance(image, Path) else to_rgb(image)
 
 
+def as_cameras(cameras: Sequence[int] | None, count: int, size: int) -> list[Tensor | None]:
+    """The cameras of ``count`` images, ``size`` at a time, int64; ``None`` for each part where they are not known.
+
+    Raises:
+        SettingsError: something that is no whole number, or not one for each image.
+    """
+    if cameras is None:
+        return [None] * len(range(0, count, max(1, size)))
+    given = cameras.tolist() if isinstance(cameras, Tensor) else list(cameras)
+    if wrong := [camera for camera in given if isinstance(camera, bool) or not hasattr(camera, "__index__")]:
+        raise SettingsError(f"{wrong[0]!r} is not the number of a camera.", "Give a whole number for each image.")
+    if len(given) != count:
+        raise SettingsError(f"There are {len(given)} cameras for {count} images.", "Give one for each.")
+    return [torch.tensor(part, dtype=torch.int64) for part in chunks(given, size)]
+
+
 def chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
     """``items``, ``size`` at a time. Raises ``SettingsError`` for a size below 1."""
     if size < 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from reidtune.backbone.load import Backbone, load_backbone
 from reidtune.backbone.preprocess import Preprocess
 from reidtune.backbone.walk import Walk
 from reidtune.backbone.weights import looks_like_file
+from reidtune.camera_embedding import KNOWN, cameras_of, check_use
 from reidtune.config import parse_image_size, validate_settings
 from reidtune.data.batch import Batch
 from reidtune.data.transforms import EvalTransform
@@ -22,9 +23,20 @@ from reidtune.delta import DeltaHeader, check_backbone, find_delta, read_header,
 from reidtune.devices import choose_device
 from reidtune.errors import SettingsError
 from reidtune.fusion import by_sample, join, modality_walk, present_of
-from reidtune.inputs import ImageLike, as_images, as_modalities, as_samples, as_texts, chunks, open_image, stack_samples
+from reidtune.inputs import (
+    ImageLike,
+    as_cameras,
+    as_images,
+    as_modalities,
+    as_samples,
+    as_texts,
+    chunks,
+    open_image,
+    stack_samples,
+)
 from reidtune.methods.registry import find_method
 from reidtune.seeds import derive_seed
+from reidtune.tuning.camera_embedding import CameraEmbedding
 from reidtune.tuning.tuner import Tuner
 
 DEFAULT_BACKBONE = "ViT-B-16"
@@ -37,6 +49,7 @@ class Model:
     Attributes: ``backbone``, ``tuner``, ``header`` (what the delta says of itself; ``None`` without a delta) and
     ``path`` (the delta file). Features are those of ``encode_image`` / ``encode_text`` after the projection.
     ``modalities`` are those of multi-modal samples, whose features are joined in this order; empty: single images.
+    ``cameras`` are those that the delta has embeddings of, ``None`` without; :meth:`use_cameras` says what is done.
     """
 
     def __init__(
@@ -52,6 +65,8 @@ class Model:
         self.header = header
         self.path = path
         own = None if header is None else header.data.get("modalities")
+        self.cameras = None if header is None else cameras_of(header.settings)
+        self.camera_use = KNOWN
         self.modalities: tuple[str, ...] = modalities or (tuple(own) if isinstance(own, list | tuple) else ())
 
     def describe(self) -> dict[str, Any]:
@@ -67,6 +82,15 @@ class Model:
             if header is None
             else {"path": str(self.path), "method": header.method, "digest": header.digest},
         }
+
+    def use_cameras(self, use: str) -> None:
+        """What is added to an image: ``known``, the embedding of its camera, as while training; ``mean``, the mean of
+        all; ``none``. Nothing changes where the delta has no such embeddings."""
+        check_use(use)
+        self.camera_use = use
+        for component in self.tuner.components().values():
+            if isinstance(component, CameraEmbedding):
+                component.use = use
 
     def encode(self, batch: Batch) -> Tensor:
         """Features of a batch's images, not normalised: [B, D], or [B, M · D] of samples of M modalities;
@@ -98,16 +122,20 @@ class Model:
         return self.backbone.text(ids.to(self.backbone.device), self.tuner, walk)
 
     @torch.no_grad()
-    def embed_images(self, images: Iterable[ImageLike], batch_size: int = 64) -> Tensor:
+    def embed_images(
+        self, images: Iterable[ImageLike], batch_size: int = 64, cameras: Sequence[int] | None = None
+    ) -> Tensor:
         """Features of images, L2-normalised: Tensor [N, D], float32, on the CPU.
 
         Args:
             images: paths, PIL images, or uint8 tensors [3, H, W] or [N, 3, H, W], of any size.
+            cameras: the camera (or scene) of each image, for a delta with embeddings of them.
 
         Raises:
             DataError: an image cannot be read (it is named).
-            SettingsError: something that is no image was given, a batch size below 1, or the model's delta tells
-                modalities apart (see :meth:`embed_samples`).
+            SettingsError: something that is no image was given, a batch size below 1, the model's delta tells
+                modalities apart (see :meth:`embed_samples`), or it has embeddings of cameras and these are not given,
+                or others (see :meth:`use_cameras`).
         """
         if self.modalities and self.header is not None and self.header.data.get("modalities"):
             raise SettingsError(
@@ -116,13 +144,20 @@ class Model:
             )
         transform = EvalTransform(self.backbone.preprocess)
         features: list[Tensor] = []
-        for chunk in chunks(as_images(images), batch_size):
-            batch = torch.stack([transform(open_image(image)) for image in chunk])
-            features.append(F.normalize(self.encode_images(batch).float(), dim=-1).cpu())
+        given = as_images(images)
+        places = as_cameras(cameras, len(given), batch_size)
+        for chunk, known in zip(chunks(given, batch_size), places, strict=True):
+            batch = Batch(torch.stack([transform(open_image(image)) for image in chunk]), known, scenes=known)
+            features.append(F.normalize(self.encode(batch).float(), dim=-1).cpu())
         return torch.cat(features) if features else torch.empty(0, self.tuner.feature_width(self.backbone.image))
 
     @torch.no_grad()
-    def embed_samples(self, samples: Iterable[Mapping[str, ImageLike]], batch_size: int = 64) -> Tensor:
+    def embed_samples(
+        self,
+        samples: Iterable[Mapping[str, ImageLike]],
+        batch_size: int = 64,
+        cameras: Sequence[int] | None = None,
+    ) -> Tensor:
         """Features of samples of several modalities, L2-normalised: Tensor [N, M · D], float32, on the CPU.
 
         The features of a sample's M modalities stand side by side in the order of ``modalities``, zeros where one is
@@ -131,6 +166,7 @@ class Model:
         Args:
             samples: a mapping each, from the names of modalities (``rgb``, also ``vis``, ``NI``, ``thermal``) to images
                 as :meth:`embed_images` takes them. Some may be missing in a sample, not all.
+            cameras: the camera (or scene) of each sample, as in :meth:`embed_images`.
 
         Raises:
             DataError: an image cannot be read (it is named).
@@ -145,10 +181,13 @@ class Model:
             )
         transform = EvalTransform(self.backbone.preprocess)
         features: list[Tensor] = []
-        for chunk in chunks(as_samples(samples, names), batch_size):
+        given = as_samples(samples, names)
+        places = as_cameras(cameras, len(given), batch_size)
+        for chunk, known in zip(chunks(given, batch_size), places, strict=True):
             rows = [{name: transform(open_image(image)) for name, image in sample.items()} for sample in chunk]
             images, present = stack_samples(rows, names)
-            features.append(F.normalize(self.encode(Batch(images, present=present)).float(), dim=-1).cpu())
+            batch = Batch(images, known, present=present, scenes=known)
+            features.append(F.normalize(self.encode(batch).float(), dim=-1).cpu())
         return torch.cat(features) if features else torch.empty(0, self.image_width)
 
     @property
@@ -172,7 +211,7 @@ class Model:
 
 def image_walk(batch: Batch) -> Walk:
     """A walk of the image tower that knows what the batch knows."""
-    return Walk(seeds=batch.seeds, labels=batch.labels, cameras=batch.cameras)
+    return Walk(seeds=batch.seeds, labels=batch.labels, cameras=batch.cameras, scenes=batch.scenes)
 
 
 def text_walk(batch: Batch) -> Walk:
@@ -190,6 +229,7 @@ def load(
     activation: str | None = None,
     device: torch.device | str = "cpu",
     modalities: str | Iterable[str] = (),
+    cameras: str = KNOWN,
 ) -> Model:
     """Load a delta on its backbone, or a backbone alone.
 
@@ -203,6 +243,7 @@ def load(
         device: a torch device, or ``auto``.
         modalities: what samples consist of, such as ``("rgb", "nir", "tir")``, for a backbone or a delta that knows
             nothing of modalities; a delta trained on multi-modal data brings its own.
+        cameras: what a delta with embeddings of cameras does with them; see :meth:`Model.use_cameras`.
 
     Raises:
         DeltaError: the delta is damaged or does not fit the backbone; the first difference is named.
@@ -212,6 +253,7 @@ def load(
         device = choose_device(device)
     if isinstance(image_size, str):
         image_size = parse_image_size(image_size)
+    check_use(cameras)
     named = as_modalities(modalities) if modalities else ()
     if delta is None:
         found = load_backbone(
@@ -252,7 +294,9 @@ def load(
     check_backbone(header, found.fingerprint)
     tuner = tuner_for(found, header.method, header.settings)
     tuner.load_tensors(tensors)
-    return Model(found, tuner, header, path, named)
+    model = Model(found, tuner, header, path, named)
+    model.use_cameras(cameras)
+    return model
 
 
 def default_backbone(*sources: str) -> str:

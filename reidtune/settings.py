@@ -5,9 +5,19 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from reidtune.errors import SettingsError
+from reidtune.metric_losses import METRIC_LOSSES, check_name, complete_settings
 
 
 def _image_size(value: Any) -> tuple[int, int] | None:
@@ -100,7 +110,19 @@ class LossSection(_Section):
     margin: Annotated[float | Literal["soft"], PlainValidator(_margin)] = Field(
         default=0.3, description='triplet margin (Euclidean), or "soft" for the soft margin'
     )
+    triplet_features: Literal["raw", "unit"] = Field(
+        default="raw", description="features of the triplet loss: raw, as published, or unit (L2-normalised)"
+    )
     label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="label smoothing of the identity cross-entropy")
+    metric: Annotated[str | None, _Off] = Field(
+        default=None, description=f"a further loss on the features: {', '.join(METRIC_LOSSES)}; none: no other"
+    )
+    metric_weight: Annotated[float | None, _Auto] = Field(
+        default=None, ge=0, validate_default=True, description="its weight; auto: 1, of center 0.0005"
+    )
+    metric_settings: Annotated[dict[str, Any], Field(validate_default=True)] = Field(
+        default_factory=dict, description="its own settings; what is not given is the library's default"
+    )
     sdm: float = Field(default=0.0, ge=0, description="weight of similarity distribution matching (text data)")
     itc: float = Field(default=0.0, ge=0, description="weight of the image-text contrast (text data)")
     itc_masked: bool = Field(default=False, description="other pairs of a person are no negatives of the contrast")
@@ -115,6 +137,28 @@ class LossSection(_Section):
         default=0.0, ge=0, description="weight of the contrast of images with the texts of modalities (dmpt)"
     )
     modality_temperature: float = Field(default=0.07, gt=0, description="cosines are divided by it in modality")
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        return None if value is None else check_name(value)
+
+    @field_validator("metric_weight")
+    @classmethod
+    def _usual(cls, value: float | None, info: ValidationInfo) -> float | None:
+        name = info.data.get("metric")
+        return METRIC_LOSSES[name].weight if value is None and name else value
+
+    @field_validator("metric_settings")
+    @classmethod
+    def _complete(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "metric" not in info.data:
+            return value  # its name is wrong, which is said
+        if (name := info.data["metric"]) is not None:
+            return complete_settings(name, value)
+        if value:
+            raise ValueError(f"{', '.join(value)} is set, but loss.metric is none")
+        return value
 
 
 class OptimiserSection(_Section):
@@ -199,8 +243,11 @@ class RunConfig(_Section):
     @model_validator(mode="after")
     def _losses(self) -> RunConfig:
         loss = self.loss
-        if not any((loss.identity, loss.triplet, loss.sdm, loss.itc, loss.cmpm)):
+        metric = METRIC_LOSSES[loss.metric] if loss.metric and loss.metric_weight else None
+        if not any((loss.identity, loss.triplet, loss.sdm, loss.itc, loss.cmpm, metric)):
             raise ValueError("loss.identity, triplet, sdm, itc and cmpm are all 0, so there is nothing to learn from")
-        if loss.triplet > 0 and self.training.sampler == "identity" and self.training.instances < 2:
-            raise ValueError("training.instances must be at least 2 for the triplet loss, but is 1")
+        if self.training.sampler == "identity" and self.training.instances < 2:
+            pairs = metric.name if metric is not None and metric.pairs else ""
+            if loss.triplet > 0 or pairs:
+                raise ValueError(f"training.instances must be at least 2 for the {pairs or 'triplet'} loss, but is 1")
         return self

@@ -16,9 +16,10 @@ class Walk:
     """One forward pass of one tower: what is known of its rows, and what components leave on the way.
 
     Known of the B inputs, ``None`` where not: ``seeds`` [B] int64, one for each, from which alone dropout follows;
-    ``labels`` [B], classes of a training batch; ``cameras`` [B], indices; ``samples`` [B] and ``modality`` [B], which
-    sample and which of its modalities an input is, in a batch that holds several modalities. ``ids`` are the token ids
-    [B, T] of a text batch; a component may put rewritten ones here at ``embed``, and the pooled row is found in those.
+    ``labels`` [B], classes of a training batch; ``cameras`` and ``scenes`` [B] as the records have them; ``samples``
+    [B] and ``modality`` [B], which sample and which of its modalities an input is, in a batch that holds several
+    modalities. ``ids`` are the token ids [B, T] of a text batch; a component may put rewritten ones here at ``embed``,
+    and the pooled row is found in those.
 
     Left by components: ``outputs``, tensors for the objective such as intermediate features; ``statistics``, sums over
     inputs (never means) for losses that are not a mean over inputs, so that parts of a batch can be added up before
@@ -31,6 +32,7 @@ class Walk:
     seeds: Tensor | None = None
     labels: Tensor | None = None
     cameras: Tensor | None = None
+    scenes: Tensor | None = None
     samples: Tensor | None = None
     modality: Tensor | None = None
     outputs: dict[str, Tensor] = field(default_factory=dict)

@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from reidtune.cli.console import clean, note, print_json, stderr, stdout
-from reidtune.cli.options import Activation, Backbone, Columns, Device, ImageSize, Json, Modalities, Pretrained, Quiet
+from reidtune.cli.options import (
+    Activation,
+    Backbone,
+    Cameras,
+    Columns,
+    Device,
+    ImageSize,
+    Json,
+    Modalities,
+    Pretrained,
+    Quiet,
+)
 
 EXAMPLES = (
     "reidtune embed photos --delta runs/market --output photos.npy",
@@ -46,6 +57,7 @@ def embed(
     modality: Annotated[
         str | None, typer.Option(help="Of which modality all images of a folder without labels are.")
     ] = None,
+    cameras: Cameras = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images (or lines) a batch.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     device: Device = "auto",
@@ -83,6 +95,7 @@ def embed(
             splits=None if split is None else [word.strip() for word in split.split(",") if word.strip()],
             modalities=None if modalities is None else [word for word in modalities.split(",") if word.strip()],
             modality=modality,
+            cameras=cameras,
             batch_size=batch_size,
             workers=workers,
             device=device,

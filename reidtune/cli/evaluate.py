@@ -11,6 +11,7 @@ from reidtune.cli.console import note, print_json, stderr, stdout
 from reidtune.cli.options import (
     Activation,
     Backbone,
+    Cameras,
     Columns,
     Device,
     ImageSize,
@@ -63,6 +64,7 @@ def evaluate(
     modalities: Modalities = None,
     query_modalities: Annotated[str | None, typer.Option(help="The same of the queries alone.")] = None,
     gallery_modalities: Annotated[str | None, typer.Option(help="The same of the gallery alone.")] = None,
+    cameras: Cameras = None,
     matrix: Annotated[
         bool, typer.Option("--matrix", help="Print also every subset of the modalities against every other.")
     ] = False,
@@ -120,6 +122,7 @@ def evaluate(
             "--modalities": modalities,
             "--query-modalities": query_modalities,
             "--gallery-modalities": gallery_modalities,
+            "--cameras": cameras,
             "--matrix": matrix or None,
             "--sheet": sheet,
         }
@@ -177,6 +180,7 @@ def evaluate(
             progress=count,
             sheet=sheet,
             cache=cache,
+            cameras=cameras,
         ):
             results.append(result)
             if path is not None:

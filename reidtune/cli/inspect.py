@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reidtune.camera_embedding import cameras_of
 from reidtune.cli.console import clean, print_json, stdout
 from reidtune.cli.options import Json
 
@@ -75,6 +76,7 @@ def _print(delta: DeltaFile, verified: bool) -> None:
             "method": header.method,
             "task": f"{header.task}, protocol {header.protocol}",
             **({"modalities": names} if (names := modalities_of(header)) else {}),
+            **({"cameras": bound.sentence()} if (bound := cameras_of(header.settings)) else {}),
             "size": f"{_bytes(delta.bytes)}, {header.parameters:,} parameters",
             "digest": f"{header.digest[:_SHORT]} ({'verified' if verified else 'not verified, --verify does'})",
         },

@@ -24,6 +24,13 @@ Protocol = Annotated[str | None, typer.Option(help="What a ranking ignores. Defa
 Modalities = Annotated[
     str | None, typer.Option(help="What is known of multi-modal samples, such as rgb,nir. Default: all they have.")
 ]
+Cameras = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a delta with embeddings of cameras: known (the data's cameras are those trained with), mean (of the "
+        "embeddings) or none. Default: known for the dataset that it was trained on."
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")]

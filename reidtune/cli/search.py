@@ -51,6 +51,9 @@ def search(
     pretrained: Pretrained = None,
     activation: Activation = None,
     image_size: ImageSize = None,
+    cameras: Annotated[
+        str, typer.Option(help="Of a delta with embeddings of cameras, which a folder has not: mean (of them) or none.")
+    ] = "known",
     batch_size: Annotated[int, typer.Option(min=1, help="Images a batch while indexing.")] = 64,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that read images while indexing.")] = None,
     device: Device = "auto",
@@ -93,6 +96,7 @@ def search(
         activation=activation,
         image_size=image_size,
         device=device,
+        cameras=cameras,
     )
     if model.modalities and folder == "demo":
         place = find_folder("demo:multimodal")

@@ -16,10 +16,10 @@ from reidtune.seeds import derive_seed
 class Batch:
     """``images`` are float32 [B, 3, H, W], or [B, M, 3, H, W] of M modalities, of which ``present`` [B, M]
     bool tells those that a sample has (``None``: all; the others are zeros); ``texts`` are token ids [B, T] int64
-    of a caption each; ``cameras`` [B] int64, ``None`` where one is unknown. A training batch also has ``labels`` [B],
-    classes from 0, ``seeds`` [B], one for each sample from (seed, epoch, position), from which dropout follows, and
-    ``indices`` [B] of the samples among all training samples. ``images`` is ``None`` in a stage that learns from cached
-    features."""
+    of a caption each; ``cameras`` and ``scenes`` [B] int64, ``None`` where one is unknown. A training batch also has
+    ``labels`` [B], classes from 0, ``seeds`` [B], one for each sample from (seed, epoch, position), from which dropout
+    follows, and ``indices`` [B] of the samples among all training samples. ``images`` is ``None`` in a stage that
+    learns from cached features."""
 
     images: Tensor | None
     cameras: Tensor | None = None
@@ -28,6 +28,7 @@ class Batch:
     texts: Tensor | None = None
     indices: Tensor | None = None
     present: Tensor | None = None
+    scenes: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         return Batch(*(None if part is None else part.to(device) for part in vars(self).values()))
@@ -43,12 +44,15 @@ def make_batch(
     modalities: Sequence[str] = (),
 ) -> Batch:
     """The batch of ``records``, whose images [B, ...] are read already: [B, M, ...] of M ``modalities``."""
-    known = [record.camera for record in records]
-    cameras = None if any(camera is None for camera in known) else torch.tensor(known, dtype=torch.int64)
+    cameras, scenes = (_known([getattr(record, kind) for record in records]) for kind in ("camera", "scene"))
     present = None
     if modalities and any(len(record.images) < len(modalities) for record in records):
         present = torch.tensor([[name in record.modalities for name in modalities] for record in records])
-    return Batch(images, cameras, labels, seeds, texts, indices, present)
+    return Batch(images, cameras, labels, seeds, texts, indices, present, scenes)
+
+
+def _known(places: list[int | None]) -> Tensor | None:
+    return None if any(place is None for place in places) else torch.tensor(places, dtype=torch.int64)
 
 
 def dropout_seeds(seed: int, epoch: int, start: int, count: int) -> Tensor:

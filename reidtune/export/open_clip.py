@@ -41,6 +41,11 @@ def export_open_clip(model: Model, output: Path, force: bool = False) -> dict[st
     _check_output(output, force)
     towers = {"image": model.backbone.image, "text": model.backbone.text}
     state = {name: value.detach().cpu().clone() for name, value in model.backbone.model.state_dict().items()}
+    if model.cameras is not None:
+        raise SettingsError(
+            f"This delta has {model.cameras.sentence()}, and plain open_clip knows no cameras: it cannot be merged.",
+            "Make it smaller with --to half, or train without settings.camera_embedding.",
+        )
     if reason := parts_by_modality(model):
         raise SettingsError(
             f"{reason}, but plain open_clip has one image tower for all images, so it cannot be merged.",

@@ -1,5 +1,6 @@
 """Losses: pure functions of features and labels."""
 
+from reidtune.losses.center import CenterLoss
 from reidtune.losses.contrastive import supervised_contrastive
 from reidtune.losses.identity import BNNeck, cross_entropy_smooth
 from reidtune.losses.matching import (
@@ -7,11 +8,14 @@ from reidtune.losses.matching import (
     image_text_contrast,
     similarity_distribution_matching,
 )
+from reidtune.losses.metric import MetricLoss
 from reidtune.losses.modality import modality_contrast
 from reidtune.losses.triplet import batch_hard_triplet
 
 __all__ = [
     "BNNeck",
+    "CenterLoss",
+    "MetricLoss",
     "batch_hard_triplet",
     "cross_entropy_smooth",
     "cross_modal_projection_matching",

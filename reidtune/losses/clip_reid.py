@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from reidtune.config import LossSection
 from reidtune.losses.contrastive import supervised_contrastive
 from reidtune.losses.identity import BNNeck, cross_entropy_smooth
-from reidtune.losses.triplet import batch_hard_triplet
+from reidtune.losses.metric import metric_loss
+from reidtune.losses.triplet import triplet_of
 
 
 class ClipReidObjective(nn.Module):
@@ -17,7 +18,7 @@ class ClipReidObjective(nn.Module):
     Stage 2, with outputs ``row`` [B, d] (class row before the last block), ``image`` [B, d + D] (class row behind it
     and its projection) and ``texts`` [C, D] (fixed features of the identities' sentences): identity · Σ
     CE_smooth(BNNeck) of the two features + triplet · Σ hardest of all three + ``matching`` · CE_smooth(projection ·
-    textsᵀ).
+    textsᵀ) + metric_weight · (the loss that ``config.metric`` names, of ``image``, which is what is ranked).
     """
 
     def __init__(self, width: int, projected: int, classes: int, config: LossSection, matching: float) -> None:
@@ -26,6 +27,7 @@ class ClipReidObjective(nn.Module):
         self.width = width
         self.matching = matching
         self.necks = nn.ModuleList([BNNeck(width, classes), BNNeck(projected, classes)])
+        self.metric = metric_loss(config, classes, width + projected)
 
     def forward(self, outputs: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """→ the loss and its parts before weighting; computed in fp32, also under autocast."""
@@ -53,12 +55,14 @@ class ClipReidObjective(nn.Module):
             ).sum()
             total = total + config.identity * parts["identity"]
         if config.triplet:
-            margin = None if config.margin == "soft" else config.margin
             every = (outputs["row"], row, projected)
-            parts["triplet"] = torch.stack([batch_hard_triplet(one, labels, margin) for one in every]).sum()
+            parts["triplet"] = torch.stack([triplet_of(config, one, labels) for one in every]).sum()
             total = total + config.triplet * parts["triplet"]
         if self.matching:
             scores_of_texts = projected @ outputs["texts"].T
             parts["matching"] = cross_entropy_smooth(scores_of_texts, labels, config.label_smoothing)
             total = total + self.matching * parts["matching"]
+        if self.metric is not None:
+            parts["metric"] = self.metric(outputs["image"], labels)
+            total = total + (config.metric_weight or 0.0) * parts["metric"]
         return total, parts

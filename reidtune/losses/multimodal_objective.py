@@ -8,19 +8,21 @@ from torch import Tensor, nn
 from reidtune.config import LossSection
 from reidtune.fusion import join
 from reidtune.losses.identity import BNNeck, cross_entropy_smooth
+from reidtune.losses.metric import metric_loss
 from reidtune.losses.modality import modality_contrast
-from reidtune.losses.triplet import batch_hard_triplet
+from reidtune.losses.triplet import triplet_of
 
 
 class MultimodalObjective(nn.Module):
-    """Σ over heads (identity · CE_smooth(W BN(f), y) + triplet · hardest(f, y)) + modality · (contrast of images with
-    the texts of modalities), as in the public code of DeMo and MambaPro (Wang et al., AAAI 2025).
+    """Σ over heads (identity · CE_smooth(W BN(f), y) + triplet · hardest(f, y) + metric_weight · (the loss that
+    ``config.metric`` names)) + modality · (contrast of images with the texts of modalities), as in the public code of
+    DeMo and MambaPro (Wang et al., AAAI 2025), which have no metric loss.
 
     ``config.heads`` says what f is: the joined feature of a sample (``joint``: one head of width M · D, a missing
     modality as :func:`reidtune.fusion.join` fills it), or the feature of one modality (``each``: M heads of width D).
     A head of ``each`` and its batch statistics see only samples with that modality, and a head with fewer than two of
-    them is left out of the step. The triplet loss takes features before the neck, not normalised. Necks and classifiers
-    serve the loss only; no delta holds them.
+    them is left out of the step. The triplet loss takes features before the neck, L2-normalised only where
+    ``config.triplet_features`` says so. What learns here serves the loss only; no delta holds it.
 
     Args:
         width: D.
@@ -43,6 +45,8 @@ class MultimodalObjective(nn.Module):
         joint = config.heads == "joint"
         count, size = (1, modalities * width) if joint else (modalities, width)
         self.necks = nn.ModuleList(BNNeck(size, classes) for _ in range(count))
+        metrics = [metric_loss(config, classes, size) for _ in range(count)]
+        self.metrics = nn.ModuleList(metric for metric in metrics if metric is not None)
         self.register_buffer("texts", None if texts is None else texts.detach().float().clone(), persistent=False)
 
     def forward(self, outputs: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -58,11 +62,8 @@ class MultimodalObjective(nn.Module):
 
     def _compute(self, features: Tensor, present: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         config = self.config
-        heads = [
-            (neck, one, whose)
-            for neck, (one, whose) in zip(self.necks, self._inputs(features, present, labels), strict=True)
-            if len(one) > 1
-        ]
+        inputs = self._inputs(features, present, labels)
+        heads = [(neck, one, whose) for neck, (one, whose) in zip(self.necks, inputs, strict=True) if len(one) > 1]
         nothing = features.sum() * 0  # with a gradient, for the rare step in which every head is left out
         parts: dict[str, Tensor] = {}
         total = nothing
@@ -71,9 +72,14 @@ class MultimodalObjective(nn.Module):
             parts["identity"] = sum(scores, nothing)
             total = total + config.identity * parts["identity"]
         if config.triplet:
-            margin = None if config.margin == "soft" else config.margin
-            parts["triplet"] = sum((batch_hard_triplet(one, whose, margin) for _, one, whose in heads), nothing)
+            parts["triplet"] = sum((triplet_of(config, one, whose) for _, one, whose in heads), nothing)
             total = total + config.triplet * parts["triplet"]
+        if self.metrics:
+            found = [
+                metric(one, whose) for metric, (one, whose) in zip(self.metrics, inputs, strict=True) if len(one) > 1
+            ]
+            parts["metric"] = sum(found, nothing)
+            total = total + (config.metric_weight or 0.0) * parts["metric"]
         if config.modality:
             assert self.texts is not None
             samples, modality = present.nonzero(as_tuple=True)

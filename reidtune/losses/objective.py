@@ -6,22 +6,25 @@ from torch import Tensor, nn
 
 from reidtune.config import LossSection
 from reidtune.losses.identity import BNNeck, cross_entropy_smooth
-from reidtune.losses.triplet import batch_hard_triplet
+from reidtune.losses.metric import metric_loss
+from reidtune.losses.triplet import triplet_of
 
 STATISTICS = "statistics/"  # prefix of sums over the batch among the outputs of an encoder
 
 
 class IdentityObjective(nn.Module):
-    """identity · CE_smooth(W BN(f), y) + triplet · hardest(f, y), as bag-of-tricks baselines (Luo et al. 2019).
+    """identity · CE_smooth(W BN(f), y) + triplet · hardest(f, y), as bag-of-tricks baselines (Luo et al. 2019), and
+    metric_weight · (the loss that ``config.metric`` names).
 
-    The triplet loss takes the features as the tower gives them, before the BNNeck and not normalised. The neck and its
-    classifier serve the loss only; no delta holds them.
+    The triplet loss takes the features as the tower gives them, before the BNNeck, and L2-normalised only where
+    ``config.triplet_features`` says so. What learns here serves the loss only; no delta holds it.
     """
 
     def __init__(self, width: int, classes: int, config: LossSection) -> None:
         super().__init__()
         self.config = config
         self.neck = BNNeck(width, classes)
+        self.metric = metric_loss(config, classes, width)
 
     def forward(self, outputs: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """``image`` features [B, D] and labels [B] in 0..classes−1 → the loss and its parts before weighting."""
@@ -32,7 +35,9 @@ class IdentityObjective(nn.Module):
             parts["identity"] = cross_entropy_smooth(self.neck(features), labels, config.label_smoothing)
             total = total + config.identity * parts["identity"]
         if config.triplet:
-            margin = None if config.margin == "soft" else config.margin
-            parts["triplet"] = batch_hard_triplet(features, labels, margin)
+            parts["triplet"] = triplet_of(config, features, labels)
             total = total + config.triplet * parts["triplet"]
+        if self.metric is not None:
+            parts["metric"] = self.metric(features, labels)
+            total = total + (config.metric_weight or 0.0) * parts["metric"]
         return total, parts

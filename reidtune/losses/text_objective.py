@@ -14,6 +14,7 @@ from reidtune.losses.matching import (
     image_text_contrast,
     similarity_distribution_matching,
 )
+from reidtune.losses.metric import metric_loss
 from reidtune.losses.objective import STATISTICS
 
 Auxiliary = Callable[[dict[str, Tensor]], dict[str, Tensor]]
@@ -26,7 +27,9 @@ def no_auxiliary(statistics: dict[str, Tensor]) -> dict[str, Tensor]:
 
 class TextObjective(nn.Module):
     """sdm · SDM + itc · ITC + cmpm · CMPM + identity · (CE(W f_image + b, y) + CE(W f_text + b, y)) / 2
-    + auxiliary · (what components add), as IRRA (Jiang & Ye 2023, arXiv 2303.12501) and its family.
+    + auxiliary · (what components add), as IRRA (Jiang & Ye 2023, arXiv 2303.12501) and its family, and
+    metric_weight · (the loss that ``config.metric`` names, of images and texts as one set of 2 B features: images and
+    captions of a person are positives of each other, and one vector of an identity serves both).
 
     One classifier [C, D], N(0, 0.001) with bias 0, serves both modalities, on features as the towers give them; it is
     there only where ``config.identity`` is not 0, and no delta holds it. A weight of 0 leaves its part out.
@@ -47,6 +50,7 @@ class TextObjective(nn.Module):
             self.classifier = nn.Linear(width, classes)
             nn.init.normal_(self.classifier.weight, std=0.001)
             nn.init.zeros_(self.classifier.bias)
+        self.metric = metric_loss(config, classes, width)
 
     def forward(self, outputs: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """``image`` and ``text`` features [B, D], row i of both being one pair, statistics under
@@ -75,6 +79,12 @@ class TextObjective(nn.Module):
         if self.classifier is not None:
             both = [cross_entropy_smooth(self.classifier(one), labels, config.label_smoothing) for one in (image, text)]
             add("identity", config.identity, (both[0] + both[1]) / 2)
+        if self.metric is not None:
+            add(
+                "metric",
+                config.metric_weight or 0.0,
+                self.metric(torch.cat([image, text]), torch.cat([labels, labels])),
+            )
         if config.auxiliary:
             statistics = {
                 name.removeprefix(STATISTICS): value for name, value in outputs.items() if name.startswith(STATISTICS)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from reidtune.config import LossSection
+from reidtune.losses.precision import full_precision
+
 _SMALLEST_SQUARE = 1e-12  # under the root, as the public ReID code has it
 
 
@@ -14,11 +17,13 @@ def euclidean_distances(one: Tensor, other: Tensor) -> Tensor:
     return squares.clamp(min=_SMALLEST_SQUARE).sqrt()
 
 
+@full_precision
 def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float | None = 0.3) -> Tensor:
     """Mean over anchors of max(0, d⁺ − d⁻ + margin), or of log(1 + exp(d⁺ − d⁻)) for ``margin=None`` (soft margin).
 
-    d⁺ is the farthest feature of the anchor's label (itself included), d⁻ the nearest of another, by masks for each
-    anchor: identities may have unequal numbers of images. A batch of one identity has no negatives; its loss is 0.
+    d⁺ is the farthest feature of the anchor's label, d⁻ the nearest of another, by masks for each anchor: identities
+    may have unequal numbers of images. An anchor without another image of its label, or of another label, makes no
+    triplet and is left out of the mean; where that holds for all of them, the loss is 0.
 
     Args:
         features: [B, D], not normalised.
@@ -26,10 +31,20 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float | None = 
     """
     distances = euclidean_distances(features, features)
     same = labels[:, None] == labels[None, :]
-    # max and min, unlike amax and amin, give the whole gradient to the first of equal distances, as the public code
+    anchors = (same.sum(1) > 1) & ~same.all(1)
+    if not anchors.any():
+        return features.sum() * 0
+    distances, same = distances[anchors], same[anchors]
+    # max and min, unlike amax and amin, give the whole gradient to the first of equal distances, as the public code;
+    # the anchor itself counts among the positives there, which matters only where all of them equal it
     positive = distances.masked_fill(~same, float("-inf")).max(1).values
     negative = distances.masked_fill(same, float("inf")).min(1).values
-    if same.all():
-        return features.sum() * 0
     gap = positive - negative
     return F.softplus(gap).mean() if margin is None else F.relu(gap + margin).mean()
+
+
+def triplet_of(config: LossSection, features: Tensor, labels: Tensor) -> Tensor:
+    """:func:`batch_hard_triplet` as ``config.margin`` and ``config.triplet_features`` have it."""
+    if config.triplet_features == "unit":
+        features = F.normalize(features, dim=-1)
+    return batch_hard_triplet(features, labels, None if config.margin == "soft" else config.margin)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor, nn
 
 from reidtune.backbone.load import Backbone
 from reidtune.backbone.tower import Tower
+from reidtune.camera_embedding import Cameras
 from reidtune.config import LossSection
 from reidtune.data.batch import Batch
 from reidtune.data.record import Record
@@ -23,20 +24,52 @@ from reidtune.losses.text_objective import TextObjective
 from reidtune.model import Model, image_walk, text_walk
 from reidtune.seeds import derive_seed, seeded
 from reidtune.tuning.by_modality import ByModality
+from reidtune.tuning.camera_embedding import CameraEmbedding
 from reidtune.tuning.component import Component
 from reidtune.tuning.tuner import Tuner
 
 Towers = Literal["auto", "image", "text", "both"]
 DIFFERENCE_RANK = "rank of the difference of every matrix; 0: the whole difference (see export --to low-rank)"
 PER_MODALITY = "an own one for each modality of multi-modal data, instead of one that all share"
+_CAMERAS = ("camera_embedding", "camera_scale", "camera_rows", "cameras")
 MODALITIES = "modalities with parts of their own; filled in from the data"
 TOWERS = "towers that are tuned: image, text or both; auto: image for image data, both for text data"
 
 
 class BaseSettings(BaseModel):
-    """Base of a method's own settings; unknown keys are refused."""
+    """Base of a method's own settings; unknown keys are refused.
+
+    What it has itself is the embedding of cameras that any method for images can be trained with. Without one, it is
+    neither in recipes nor in deltas.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    camera_embedding: Literal["none", "camera", "scene"] = Field(
+        "none", description="a learned vector for each camera (or scene), which binds the delta to these (SIE)"
+    )
+    camera_scale: float = Field(
+        3.0, gt=0, allow_inf_nan=False, description="its factor; 3 in TransReID, 1 in CLIP-ReID's family"
+    )
+    camera_rows: Literal["all", "class"] = Field(
+        "all", description="rows that get it: all, as in TransReID, or the class row, as in CLIP-ReID's family"
+    )
+    cameras: tuple[int, ...] = Field((), description="cameras with a vector; filled in from the data")
+
+    @model_validator(mode="after")
+    def _cameras(self) -> Self:
+        given = [name for name in _CAMERAS[1:] if name in self.model_fields_set]
+        if self.camera_embedding == "none" and given:
+            raise ValueError(f"{', '.join(given)} is set, but camera_embedding is none")
+        if len(set(self.cameras)) < len(self.cameras):
+            raise ValueError("cameras names one twice")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_cameras(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        unused = _CAMERAS if self.camera_embedding == "none" else ()
+        return {name: value for name, value in values.items() if name not in unused}
 
 
 @dataclass(frozen=True)
@@ -230,5 +263,14 @@ class Method(ABC):
 
     def tuner(self, backbone: Backbone, seed: int = 0) -> Tuner:
         """A fresh tuner whose initial values depend on ``seed`` alone; the caller's random state is kept."""
+        chosen = self.settings
         with seeded(derive_seed("tuner", seed)):
-            return Tuner(self.components(backbone)).to(backbone.device)
+            components = self.components(backbone)
+            if chosen.camera_embedding != "none":
+                components["camera_embedding"] = CameraEmbedding(
+                    backbone.image,
+                    Cameras(chosen.camera_embedding, chosen.cameras),
+                    chosen.camera_scale,
+                    chosen.camera_rows,
+                )
+            return Tuner(components).to(backbone.device)

@@ -154,7 +154,7 @@ class ClipReid(Method):
         modalities: Sequence[str] = (),
     ) -> nn.Module:
         check_losses(config, task)
-        if not (config.identity or config.triplet):
+        if not (config.identity or config.triplet or (config.metric and config.metric_weight)):
             raise SettingsError(
                 "The second stage needs loss.identity or loss.triplet.", "Published: identity 0.25, triplet 1."
             )

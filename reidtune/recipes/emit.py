@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from reidtune.errors import SettingsError
 
-OFF = ("training.steps", "optimiser.clip_norm")  # unset they are "none", everything else is "auto"
+OFF = ("training.steps", "optimiser.clip_norm", "loss.metric")  # unset they are "none", everything else is "auto"
 
 
 def to_toml(
@@ -45,8 +45,14 @@ def _line(key: str, name: str, value: Any, description: str | None, origins: Map
     if name == "backbone.image_size" and isinstance(value, tuple):
         value = f"{value[0]}x{value[1]}"
     text = f"{toml_key(key)} = {toml_value(value)}"
-    notes = [note for note in (description, f"[{origins.get(name, 'default')}]" if origins else None) if note]
+    notes = [note for note in (description, f"[{_origin(name, origins)}]" if origins else None) if note]
     return f"{text}  # {' '.join(notes)}" if notes else text
+
+
+def _origin(name: str, origins: Mapping[str, str]) -> str:
+    """Where a value came from; of a dictionary, where its entries did."""
+    entries = dict.fromkeys(origin for key, origin in origins.items() if key.startswith(f"{name}."))
+    return origins.get(name) or ", ".join(entries) or "default"
 
 
 def toml_key(key: str) -> str:

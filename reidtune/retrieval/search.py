@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from reidtune.camera_embedding import KNOWN, unknown_cameras
 from reidtune.data.batch import Batch
 from reidtune.data.open import DEMOS
 from reidtune.data.scan import show
@@ -125,10 +126,13 @@ def search(
         say: gets sentences for the user. progress: told (images or samples done, those to embed).
 
     Raises:
-        SettingsError: neither text nor image, a value out of range, or a modality that the model does not know.
+        SettingsError: neither text nor image, a value out of range, a modality that the model does not know, or a delta
+            with embeddings of cameras, which are not known here (see :meth:`reidtune.Model.use_cameras`).
         DataError: there is no such folder, it holds no image that can be read, or the query image cannot be read.
     """
     check_query(text, image, weight, top)
+    if model.cameras is not None and model.camera_use == KNOWN:
+        raise unknown_cameras(model.cameras)
     folder = Path(folder).expanduser()
     images = query_images(model, image)
     if model.modalities and "" in files_of(image):
@@ -190,6 +194,8 @@ def embedding_of(model: Model, modality: str | None = None) -> Embedding:
 
             key += f" tuner {hashlib.sha256(repr(tensor_hashes(tensors)).encode()).hexdigest()}"
     preprocess, width = model.backbone.preprocess, model.tuner.feature_width(model.backbone.image)
+    if model.cameras is not None:
+        key += f" cameras {model.camera_use}"
     if not model.modalities:
         if modality is not None:
             raise SettingsError(

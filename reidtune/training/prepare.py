@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reidtune.backbone.load import load_backbone
+from reidtune.camera_embedding import complete_cameras
 from reidtune.config import RunConfig, validate_settings
 from reidtune.data import check_files, require_split
 from reidtune.data.captions import one_caption_each
@@ -16,6 +17,7 @@ from reidtune.devices import check_precision, choose_device
 from reidtune.errors import SettingsError
 from reidtune.methods.base import Facts, Method
 from reidtune.methods.registry import find_method
+from reidtune.metric_losses import check_installed
 from reidtune.model import Model, default_backbone
 from reidtune.retrieval.scoring import validation_protocol
 from reidtune.seeds import seeded
@@ -51,6 +53,7 @@ def prepare(
     page = find_method(config.method)
     if page.name == "zero-shot":
         raise SettingsError("zero-shot has nothing to train.", f"Use: reidtune evaluate {sources[0]}")
+    check_installed(config.loss.metric)
     settings = validate_settings(page.Settings, config.settings)
     data = config.data
     dataset = dataset or open_datasets(sources, data.layout, data.protocol, data.columns)
@@ -69,6 +72,7 @@ def prepare(
         rest, validation = carve(dataset, usable, fraction, config.seed, needed, say)
     else:
         rest, validation = usable, list(dataset.validation)
+    settings = complete_cameras(settings, dataset.task, rest, validation)
     if texts:
         rest = one_caption_each(rest)
     sampler_for(rest, config)  # a batch that cannot be filled is said before anything slow happens

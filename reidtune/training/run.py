@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from reidtune.backbone.load import Backbone
+from reidtune.camera_embedding import cameras_of
 from reidtune.config import RunConfig, changed_settings, replace_values, resolve_with_origins, to_toml
 from reidtune.data import label_map
 from reidtune.data.join import open_datasets
@@ -134,6 +135,13 @@ class Run:
                 f"--init-from {path} is a delta of the method {header.method}, but this run trains "
                 f"{prepared.method.name}.",
                 f"Use --method {header.method}.",
+            )
+        one, other = (cameras_of(settings) for settings in (header.settings, prepared.method.settings.model_dump()))
+        if one != other:
+            sentences = ["no embeddings of cameras" if found is None else found.sentence() for found in (one, other)]
+            raise SettingsError(
+                f"--init-from {path} has {sentences[0]}, but this run has {sentences[1]}.",
+                "Begin with a delta of the same cameras, or without one.",
             )
         prepared.model.tuner.load_tensors(read_tensors(path))
 

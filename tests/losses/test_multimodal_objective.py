@@ -219,3 +219,41 @@ def test_fp32_under_autocast(heads):
     expected, _ = objective(**settings)({**halves, "image": halves["image"].float()}, LABELS)
     assert total.dtype == torch.float32
     assert torch.equal(total, expected)
+
+
+@pytest.mark.parametrize("heads", CASES)
+@pytest.mark.parametrize("name", ["circle", "arcface"])
+def test_every_head_has_a_metric_loss_of_its_own(heads, name):
+    pytest.importorskip("pytorch_metric_learning")
+    present = missing((0, 1), (3, 1), (5, 2))
+    rows = features()
+    module = objective(heads=heads, metric=name, metric_weight=0.5)
+    total, parts = module({"image": rows, "present": present}, LABELS)
+    inputs = [(join(rows, present), LABELS)]
+    if heads == "each":
+        inputs = [(rows[there, place], LABELS[there]) for place, there in enumerate(present.T)]
+    assert len(module.metrics) == len(inputs)
+    wanted = sum(metric(one, whose) for metric, (one, whose) in zip(module.metrics, inputs, strict=True))
+    torch.testing.assert_close(parts["metric"], wanted)
+    torch.testing.assert_close(total, parts["identity"] + parts["triplet"] + 0.5 * wanted)
+    values = [metric.loss.W for metric in module.metrics if name == "arcface"]
+    assert len({tuple(value.flatten().tolist()) for value in values}) == len(values)
+
+
+def test_a_metric_loss_leaves_out_a_head_with_fewer_than_two_samples():
+    pytest.importorskip("pytorch_metric_learning")
+    present = missing(*((sample, 1) for sample in range(5)))
+    rows = features()
+    module = objective(heads="each", metric="arcface")
+    _, parts = module({"image": rows, "present": present}, LABELS)
+    wanted = module.metrics[0](rows[:, 0], LABELS) + module.metrics[2](rows[:, 2], LABELS)
+    torch.testing.assert_close(parts["metric"], wanted)
+
+
+@pytest.mark.parametrize("heads", CASES)
+def test_the_triplet_loss_of_unit_features(heads):
+    rows = features()
+    _, parts = objective(heads=heads, triplet_features="unit")({"image": rows}, LABELS)
+    inputs = [rows.flatten(1)] if heads == "joint" else rows.unbind(1)
+    wanted = sum(batch_hard_triplet(torch.nn.functional.normalize(one, dim=1), LABELS, 0.3) for one in inputs)
+    torch.testing.assert_close(parts["triplet"], wanted)

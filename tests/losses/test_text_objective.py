@@ -117,3 +117,14 @@ def test_fp32_under_autocast(outputs):
     expected, _ = module({name: value.float() for name, value in halves.items()}, LABELS)
     assert total.dtype == torch.float32
     assert torch.equal(total, expected)
+
+
+@pytest.mark.parametrize("name", ["supcon", "cosface", "center"])
+def test_a_metric_loss_takes_images_and_texts_as_one_set(outputs, name):
+    pytest.importorskip("pytorch_metric_learning")
+    module = objective(sdm=1.0, metric=name, metric_weight=0.7)
+    total, parts = module(outputs, LABELS)
+    both = torch.cat([outputs["image"], outputs["text"]])
+    again = objective(sdm=1.0, metric=name, metric_weight=0.7)
+    torch.testing.assert_close(parts["metric"], again.metric(both, torch.cat([LABELS, LABELS])))
+    torch.testing.assert_close(total, parts["sdm"] + 0.7 * parts["metric"])

@@ -77,6 +77,18 @@ def test_the_second_objective_is_the_published_sum():
     assert set(parts) == {"identity", "triplet", "matching"}
 
 
+def test_the_second_objective_takes_a_metric_loss_of_what_is_ranked():
+    pytest.importorskip("pytorch_metric_learning")
+    row, image, texts = (torch.randn(*shape) for shape in ((6, 4), (6, 7), (3, 3)))
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    objective = ClipReidObjective(4, 3, 3, LossSection(metric="arcface", metric_weight=0.5), matching=1.0)
+    loss, parts = objective({"row": row, "image": image, "texts": texts}, labels)
+    assert objective.metric.loss.W.shape == (7, 3)
+    assert torch.equal(parts["metric"], objective.metric(image, labels))
+    others = sum(parts[name] for name in ("identity", "triplet", "matching"))
+    assert torch.allclose(loss, others + 0.5 * parts["metric"])
+
+
 @pytest.mark.parametrize("tune", ["full", "lora"])
 def test_a_run_learns_words_first_and_images_then_and_saves_no_word(tune, small_world, tmp_path):
     flags = {
