@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from reidtune.data.layouts.assemble import assemble
+from reidtune.data.layouts.describe import images
 from reidtune.data.layouts.lists import Files, Listed, bad_line, read_list
 from reidtune.data.layouts.registry import Layout
 from reidtune.data.record import Dataset, ImageFile, Record
@@ -53,13 +54,14 @@ def read(path: Path, protocol: str | None = None, *, name: str = "msmt17") -> Da
     people: dict[int, str] = {}
     for list_name, rows in lists.items():
         side = int(list_name in (QUERY, GALLERY))
-        images, absent = files[side].find(path / list_name, rows)
+        list_file = path / list_name
+        paths, absent = files[side].find(list_file, rows)
         notes += absent
         # Both sides count from 0, which would be a distractor, and mean different people.
         start = 1 + side * first
         records[list_name] = [
-            Record((ImageFile(image),), start + row.identity, camera=_camera(path / list_name, row))
-            for image, row in zip(images, rows, strict=True)
+            Record((ImageFile(file),), start + row.identity, camera=_camera(list_file, row))
+            for file, row in zip(paths, rows, strict=True)
         ]
         people |= {start + row.identity: f"{folders[side]}/{row.identity:04}" for row in rows}
     train, val = records.get(TRAIN, []), records.get(VAL, [])
@@ -108,9 +110,9 @@ def _about_val(train: list[Record], val: list[Record], used: bool) -> str:
     known = {record.identity for record in train}
     both = len(known & {record.identity for record in val})
     if not used:
-        return f"{VAL} ({len(val):,} images) is left out; --layout msmt17 trains on it too."
+        return f"{VAL} ({images(val)}) is left out; --layout msmt17 trains on it too."
     return (
-        f"{VAL} ({len(val):,} images, {both:,} of its identities also in {TRAIN}) trains too, since it cannot tell how "
+        f"{VAL} ({images(val)}, {both:,} of its identities also in {TRAIN}) trains too, since it cannot tell how "
         "well strangers are found; validation is carved from the training identities. --layout msmt17-train leaves it "
         "out."
     )
