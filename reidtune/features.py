@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from reidtune.data.labels import JUNK, Labels, partly, read_labels
@@ -16,7 +17,7 @@ from reidtune.data.record import Record
 from reidtune.data.scan import show
 from reidtune.errors import DataError, SettingsError
 from reidtune.retrieval.features_file import read_features
-from reidtune.retrieval.protocol import CROSS_MODALITY, CROSS_SCENE, check_protocol
+from reidtune.retrieval.protocol import CROSS_MODALITY, CROSS_SCENE, RANDOM_GALLERY, check_protocol
 from reidtune.retrieval.rank import SIMILARITIES, RankResult, rank
 from reidtune.retrieval.scoring import scores
 
@@ -51,7 +52,8 @@ def evaluate_features(
         labels: a table (see :func:`reidtune.data.labels.read_labels`) for each, a row for each feature. Names of any
             kind serve as identities, cameras and scenes; identity −1 is junk: never ranked, and no query.
         protocol: default ``cross-camera`` where there are several cameras and all are known, else ``leave-one-out`` of
-            one set and ``all`` of two. ``cross-modality`` ranks captions against images, and back.
+            one set and ``all`` of two. ``cross-modality`` ranks captions against images, and back; under
+            ``random-gallery`` the rows of both files are one set.
         similarity: ``cosine``, or ``euclidean`` of the features as they are.
         columns: which column of the tables is what, where they call them otherwise.
         say: gets sentences for the user.
@@ -85,7 +87,10 @@ def evaluate_features(
             f"{arrays[1].shape[1]:,}.",
             "Query and gallery must come from the same model.",
         )
-    query, gallery = _sides(arrays, known, say)
+    if protocol == RANDOM_GALLERY:
+        query = gallery = _one_set(arrays, known, say)
+    else:
+        query, gallery = _sides(arrays, known, say)
     text = protocol == CROSS_MODALITY
     if text and query is gallery:
         raise SettingsError(
@@ -122,16 +127,7 @@ def evaluate_features(
 
 def _sides(arrays: Sequence[NDArray[Any]], known: Sequence[Labels], say: Callable[[str], None]) -> tuple[Side, Side]:
     """Query and gallery, without junk among the queries; the same object where one set is both."""
-    numbers = number_names(name for label in known for name in label.identity)
-    places = [_places([text for label in known for text in getattr(label, key)], key, say) for key in _PLACES]
-    sides = []
-    for array, label in zip(arrays, known, strict=True):
-        values = zip(label.identity, label.camera, label.scene, strict=True)
-        records = [
-            Record((), numbers[identity], camera=places[0].get(camera), scene=places[1].get(scene))
-            for identity, camera, scene in values
-        ]
-        sides.append(Side(array, records, label.names))
+    sides = _labelled(arrays, known, say)
     both = [list(range(len(label))) for label in known]
     rows = (both[0], both[1]) if len(both) == 2 else known[0].sides()
     junk = int(JUNK)
@@ -146,6 +142,40 @@ def _sides(arrays: Sequence[NDArray[Any]], known: Sequence[Labels], say: Callabl
         one = _select(sides[0], queries)  # without cameras nothing else would keep a query from finding itself
         return one, one
     return _select(sides[0], queries), _select(sides[-1], rows[1])
+
+
+def _one_set(arrays: Sequence[NDArray[Any]], known: Sequence[Labels], say: Callable[[str], None]) -> Side:
+    """The test rows of one file, or of two, one after the other; without junk."""
+    sides = _labelled(arrays, known, say)
+    rows = [list(range(len(label))) for label in known]
+    if len(known) == 1:
+        rows = [sorted({*known[0].sides()[0], *known[0].sides()[1]})]
+    kept = [
+        _select(side, good)
+        for side, some in zip(sides, rows, strict=True)
+        if (good := [row for row in some if side.records[row].identity != int(JUNK)])
+    ]
+    if not kept:
+        raise DataError(f'All rows of "{show(known[0].path)}" are junk (identity −1).', "Give other labels.")
+    if len(kept) == 1:
+        return kept[0]
+    features = np.concatenate([side.features for side in kept])
+    return Side(features, [*kept[0].records, *kept[1].records], [*kept[0].names, *kept[1].names])
+
+
+def _labelled(arrays: Sequence[NDArray[Any]], known: Sequence[Labels], say: Callable[[str], None]) -> list[Side]:
+    """All rows of each file, their identities, cameras and scenes in one numbering."""
+    numbers = number_names(name for label in known for name in label.identity)
+    places = [_places([text for label in known for text in getattr(label, key)], key, say) for key in _PLACES]
+    sides = []
+    for array, label in zip(arrays, known, strict=True):
+        values = zip(label.identity, label.camera, label.scene, strict=True)
+        records = [
+            Record((), numbers[identity], camera=places[0].get(camera), scene=places[1].get(scene))
+            for identity, camera, scene in values
+        ]
+        sides.append(Side(array, records, label.names))
+    return sides
 
 
 _PLACES = ("camera", "scene")

@@ -185,3 +185,16 @@ def test_a_sheet_of_captions(captioned, name, tmp_path):
     captions, images = (Image.open(tmp_path / f"{kind}.png") for kind in ("captions", "images"))
     assert captions.height == images.height
     assert captions.width > images.width + 64  # a field for the words, and all eight images behind it
+
+
+def test_a_random_gallery_is_ranked_ten_times_and_the_first_is_drawn(small_world, name, tmp_path):
+    result = evaluate_dataset(str(small_world), backbone=name, protocol="random-gallery", sheet=tmp_path / "lists.png")
+    dataset = open_dataset(small_world, protocol="random-gallery")
+    assert dataset.gallery is dataset.query or any(record.identity == 0 for record in dataset.gallery)
+    people = {record.identity for record in dataset.query}
+    assert (result["protocol"], result["draws"]) == ("random-gallery", 10)
+    assert result["queries"] == {"total": len(dataset.query) - len(people), "skipped": 0}
+    assert result["gallery"]["total"] == len(people) + len(dataset.gallery) - len(dataset.query)
+    assert result["deviation"]["rank-1"] > 0
+    assert set(result["deviation"]) == set(result["metrics"])
+    assert Image.open(tmp_path / "lists.png").height > 6 * 128

@@ -173,3 +173,22 @@ def test_the_hash_follows_the_labels_alone(made, files):
     assert evaluate_features(*files)["data"]["hash"] == before
     files[1][0].write_text(files[1][0].read_text().replace("c1", "c2"))
     assert evaluate_features(*files)["data"]["hash"] != before
+
+
+def test_a_random_gallery_takes_all_rows_as_one_set(made, files, tmp_path):
+    arrays, numbers, _ = made
+    both = np.concatenate([arrays["query"], arrays["gallery"]])
+    ids = np.concatenate([numbers["query"], numbers["gallery"]]) + 1
+    wanted = rank(both, both, query_ids=ids, gallery_ids=ids, protocol="random-gallery")
+    result = evaluate_features(*files, protocol="random-gallery")
+    assert (result["queries"]["total"], result["gallery"]["total"], result["draws"]) == (46, 6, 10)
+    assert result["metrics"] == wanted.metrics()
+    assert result["deviation"] == wanted.deviation()
+    rows = [f"{one},test" for one in ids] + ["-1,test", "3,train"]
+    np.save(tmp_path / "one.npy", np.concatenate([both, both[:2]]))
+    (tmp_path / "one.csv").write_text("\n".join(["identity,split", *rows]))
+    one = evaluate_features([tmp_path / "one.npy"], [tmp_path / "one.csv"], protocol="random-gallery")
+    assert one["metrics"] == wanted.metrics()
+    (tmp_path / "one.csv").write_text("\n".join(["identity", *["-1"] * 54]))
+    with pytest.raises(DataError, match="are junk"):
+        evaluate_features([tmp_path / "one.npy"], [tmp_path / "one.csv"], protocol="random-gallery")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from reidtune.data.record import Record, identities
 
+RANDOM_GALLERY = "random-gallery"
 PLACES = {"cross-camera": "camera", "cross-scene": "scene"}
 
 
@@ -32,11 +33,13 @@ def scorable(query: Sequence[Record], gallery: Sequence[Record], protocol: str) 
     :func:`reidtune.retrieval.rank.rank` decides it.
 
     ``cross-camera`` ignores images of the query's identity and camera, ``cross-scene`` of its identity and scene,
-    ``leave-one-out`` the query alone; any other protocol ignores nothing.
+    ``leave-one-out`` the query alone; any other protocol ignores nothing. Under ``random-gallery`` each identity of
+    several images has one query less than images, since one of them is the gallery; an only image has nothing to find.
     """
     place = PLACES.get(protocol)
     images = Counter(record.identity for record in gallery)
     there = Counter((record.identity, getattr(record, place)) for record in gallery) if place else Counter()
+    itself = int(protocol in ("leave-one-out", RANDOM_GALLERY))
     absent: list[Record] = []
     ignored: list[Record] = []
     for record in query:
@@ -44,11 +47,12 @@ def scorable(query: Sequence[Record], gallery: Sequence[Record], protocol: str) 
         if not positives:
             absent.append(record)
             continue
-        gone = there[(record.identity, getattr(record, place))] if place else int(protocol == "leave-one-out")
+        gone = there[(record.identity, getattr(record, place))] if place else itself
         if positives == gone:
             ignored.append(record)
     lost = identities(ignored) - identities(_others(query, ignored))
-    return Scorable(len(query), absent, ignored, sorted(lost))
+    several = identities(query) - identities(ignored) - identities(absent) if protocol == RANDOM_GALLERY else ()
+    return Scorable(len(query) - len(several), absent, ignored, sorted(lost))
 
 
 def _others(records: Sequence[Record], some: Sequence[Record]) -> list[Record]:

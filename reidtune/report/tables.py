@@ -40,16 +40,17 @@ def metrics_table(results: Sequence[dict[str, Any]]) -> RenderableType:
     if directed:
         widest = max(len(direction) for result in results for direction in directions(result))
         table.add_column("ranking", no_wrap=True, min_width=widest)
-    for heading in METRICS:
-        table.add_column(heading, justify="right", no_wrap=True, min_width=max(len(heading), len("100.0")))
+    cells = [[[_metric(scores, one) for one in METRICS] for scores in directions(r).values()] for r in results]
+    for heading, column in zip(METRICS, zip(*(row for rows in cells for row in rows), strict=True), strict=True):
+        widest = max(map(len, (heading, "100.0", *column)))
+        table.add_column(heading, justify="right", no_wrap=True, min_width=widest)
     stack: list[Text] = []
-    for result, name, backbone in zip(results, names_of(results), backbones, strict=True):
+    for result, name, backbone, rows in zip(results, names_of(results), backbones, cells, strict=True):
         mark = f" [{sentences.index(obtained(result)) + 1}]" if len(sentences) > 1 else ""
         names = [name + mark] if shared else [name + mark, backbone]
         texts = [Text(visible(word), overflow="fold") for word in names]
         stack += texts
         ways = directions(result)
-        rows = [[_percent(scores["metrics"][metric]) for metric in METRICS] for scores in ways.values()]
         for direction, numbers in zip(ways, rows, strict=True):
             pairs = ", ".join(f"{metric} {number}" for metric, number in zip(METRICS, numbers, strict=True))
             stack.append(Text(f"{direction}: {pairs}" if directed else pairs))
@@ -70,6 +71,12 @@ def directions(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {"text to image": result, "image to text": result["image_to_text"]}
 
 
+def _metric(scores: dict[str, Any], metric: str) -> str:
+    """``73.1``, or ``73.1 ± 0.4`` of several draws."""
+    spread = f" ± {_percent(scores['deviation'][metric])}" if "deviation" in scores else ""
+    return _percent(scores["metrics"][metric]) + spread
+
+
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
 
@@ -79,6 +86,8 @@ def obtained(result: dict[str, Any]) -> str:
     gallery, queries = result["gallery"], result["queries"]
     one = "sample" if "modalities" in result and result["task"] != "image" else "image"
     words = [f"{result['layout']}, {result['protocol']}: {_sides(result, one)}"]
+    if "draws" in result:
+        words.append(f"mean ± standard deviation of {result['draws']} draws of the gallery")
     if result.get("features", {}).get("similarity", "cosine") != "cosine":
         words.append(f"compared by {result['features']['similarity']} distance")
     if any((left_out := result.get("left_out", {})).values()):

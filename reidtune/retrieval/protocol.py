@@ -10,6 +10,7 @@ CROSS_CAMERA = "cross-camera"
 CROSS_SCENE = "cross-scene"
 ALL = "all"
 LEAVE_ONE_OUT = "leave-one-out"
+RANDOM_GALLERY = "random-gallery"
 CROSS_MODALITY = "cross-modality"
 
 PROTOCOLS = {
@@ -17,6 +18,8 @@ PROTOCOLS = {
     CROSS_SCENE: "gallery images of the query's identity and scene are ignored (the MSVR310 rule)",
     ALL: "nothing is ignored",
     LEAVE_ONE_OUT: "query and gallery are one set; only the query image itself is ignored",
+    RANDOM_GALLERY: "of one set, a random image of each identity is the gallery and the others are queries; the mean "
+    "of 10 draws (the VehicleID rule)",
     CROSS_MODALITY: "every caption is a query, every image counts (nothing is ignored, whatever its camera)",
 }
 
@@ -48,7 +51,7 @@ def ignored(
     ``*_ids`` are identities, ``*_places`` cameras or scenes, ``*_rows`` the places of the items in the inputs, all
     int64, [Q] or [G].
     """
-    if name in (ALL, CROSS_MODALITY):
+    if name in (ALL, CROSS_MODALITY, RANDOM_GALLERY):
         return None
     if name == LEAVE_ONE_OUT:
         return query_rows[:, None] == gallery_rows[None, :]

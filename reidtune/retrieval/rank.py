@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reidtune.errors import DataError, ReidtuneError, SettingsError
-from reidtune.retrieval.protocol import ALL, LEAVE_ONE_OUT, check_protocol, ignored, needs_places
+from reidtune.retrieval.protocol import ALL, LEAVE_ONE_OUT, RANDOM_GALLERY, check_protocol, ignored, needs_places
 from reidtune.retrieval.shared import SharedGallery, anything_missing
 
 TIE_RULE = "stable: equal scores keep gallery order"
@@ -95,8 +95,8 @@ def rank(
         gallery_ids: identities [G]; −1 is junk and dropped, 0 an ordinary distractor.
         query_cameras: cameras (scenes for ``cross-scene``) [Q], where the protocol needs them.
         gallery_cameras: likewise [G].
-        query_rows: for ``leave-one-out``, which sample of the one set each query is [Q], and ``gallery_rows`` [G];
-            default: both are the whole set.
+        query_rows: for ``leave-one-out`` and ``random-gallery``, which sample of the one set each query is [Q], and
+            ``gallery_rows`` [G]; default: both are the whole set.
         protocol: a name of :data:`reidtune.retrieval.protocol.PROTOCOLS`.
         similarity: ``cosine`` normalises the features (a zero vector is at right angles to everything);
             ``euclidean`` takes the squared distance of them as they are.
@@ -107,7 +107,8 @@ def rank(
 
     Products are fp32, also under autocast. Ties are broken by gallery order (stable). :func:`score_rows` has the
     formulas; ignored items are taken out before ranks are counted, and queries without a positive are skipped, as in
-    the Market-1501 protocol (Zheng et al. 2015).
+    the Market-1501 protocol (Zheng et al. 2015). Of ``random-gallery`` the result is a
+    :class:`reidtune.retrieval.random_gallery.RandomGalleryResult`.
 
     Raises:
         SettingsError: shapes that do not fit, labels that are no integers, an unknown protocol or similarity, cameras
@@ -133,9 +134,9 @@ def rank(
         item_places = _labels(gallery_cameras, len(items), "gallery_cameras")
     if (query_rows is None) != (gallery_rows is None):
         raise SettingsError("Rows are given of one side only.", "Give both query_rows and gallery_rows, or neither.")
-    if protocol == LEAVE_ONE_OUT and query_rows is None and len(queries) != len(items):
+    if protocol in (LEAVE_ONE_OUT, RANDOM_GALLERY) and query_rows is None and len(queries) != len(items):
         raise SettingsError(
-            f"leave-one-out needs one set as query and gallery, but there are {len(queries)} queries and "
+            f"{protocol} needs one set as query and gallery, but there are {len(queries)} queries and "
             f"{len(items)} gallery items.",
             "Use --protocol all.",
         )
@@ -143,6 +144,11 @@ def rank(
     if query_rows is not None and gallery_rows is not None:
         rows = _labels(query_rows, len(queries), "query_rows")
         item_rows = _labels(gallery_rows, len(items), "gallery_rows")
+    if protocol == RANDOM_GALLERY:
+        from reidtune.retrieval.random_gallery import rank_random_galleries  # which ranks every draw here
+
+        sides = (queries, items, ids, item_ids, rows, item_rows)
+        return rank_random_galleries(*sides, similarity=similarity, pieces=pieces, tile=tile)
     kept = item_ids != JUNK
     junk = int((~kept).sum())
     if junk:  # else no copy of a large gallery

@@ -13,7 +13,8 @@ from reidtune.data.captions import one_caption_each
 from reidtune.data.record import Record
 from reidtune.retrieval.embed import Encode, EncodeTexts, Tokenizer, embed_records, embed_texts
 from reidtune.retrieval.feature_cache import FeatureCache
-from reidtune.retrieval.protocol import CROSS_MODALITY, LEAVE_ONE_OUT, ignored
+from reidtune.retrieval.protocol import CROSS_MODALITY, LEAVE_ONE_OUT, RANDOM_GALLERY, ignored
+from reidtune.retrieval.random_gallery import RandomGalleryResult
 from reidtune.retrieval.rank import JUNK, RankResult, rank
 from reidtune.retrieval.shared import SharedGallery, anything_missing
 
@@ -120,7 +121,9 @@ def rank_features(
     rows: Rows | None = None,
 ) -> RankResult:
     """:func:`reidtune.retrieval.rank.rank` with identities and cameras (or scenes) of the records; ``rows`` of queries
-    and gallery are for ``leave-one-out`` of parts of a set."""
+    and gallery are for ``leave-one-out`` and ``random-gallery`` of parts of a set."""
+    if rows is None and protocol == RANDOM_GALLERY:  # distractors are in the gallery alone
+        rows = _same([id(record) for record in query], [id(record) for record in gallery])
     return rank(
         query_features,
         gallery_features,
@@ -136,12 +139,21 @@ def rank_features(
 
 
 def scores(result: RankResult) -> dict[str, Any]:
-    """Metrics and counts of a ranking, as ``evaluate --json`` has them."""
+    """Metrics and counts of a ranking, as ``evaluate --json`` has them; of several draws their number, and the standard
+    deviation of each metric over them."""
     return {
         "metrics": result.metrics(),
+        **draws_of(result),
         "queries": {"total": result.queries, "skipped": len(result.skipped_queries)},
         "gallery": {"total": result.gallery, "ignored": result.ignored},
     }
+
+
+def draws_of(result: RankResult) -> dict[str, Any]:
+    """``draws`` and ``deviation`` of a mean of several draws; else nothing."""
+    if not isinstance(result, RandomGalleryResult):
+        return {}
+    return {"draws": len(result.draws), "deviation": result.deviation()}
 
 
 def best_matches(
@@ -187,7 +199,10 @@ def best_matches(
 
 def validation_protocol(records: Sequence[Record], protocol: str) -> str:
     """How a validation set, which is query and gallery at once, is scored: the dataset's camera (or scene) rule where
-    every record has one and some identity has two (it excludes the image itself as well), else leave-one-out."""
+    every record has one and some identity has two (it excludes the image itself as well), ``random-gallery`` where that
+    is the dataset's, else leave-one-out."""
+    if protocol == RANDOM_GALLERY:
+        return protocol
     key = {"cross-camera": "camera", "cross-scene": "scene"}.get(protocol)
     if key is None or any(getattr(record, key) is None for record in records):
         return LEAVE_ONE_OUT
@@ -205,8 +220,9 @@ def validate(
     result = rank_records(encode, preprocess, records, records, protocol, **options)
     return {
         **result.metrics(),
+        **draws_of(result),
         "protocol": protocol,
-        "queries": len(records),
+        "queries": result.queries,
         "skipped": len(result.skipped_queries),
         "split": CARVED_SPLIT,
     }
@@ -240,6 +256,12 @@ def validate_text(
         "skipped": len(result.skipped_queries),
         "split": split,
     }
+
+
+def _same(query: Sequence[int], gallery: Sequence[int]) -> Rows:
+    """The same number for the same key, on either side."""
+    rows = {key: row for row, key in enumerate(dict.fromkeys([*query, *gallery]))}
+    return [rows[key] for key in query], [rows[key] for key in gallery]
 
 
 def _places(records: Sequence[Record], protocol: str) -> list[int] | None:

@@ -51,3 +51,16 @@ def test_nothing_to_score_is_what_ranking_refuses():
     assert scorable(query, query, "cross-camera").scored == 0
     with pytest.raises(DataError):
         rank([[1.0]], [[1.0]], query_ids=[1], gallery_ids=[1], query_cameras=[1], gallery_cameras=[1])
+
+
+def test_of_a_random_gallery_one_image_an_identity_is_no_query():
+    people = [record(1), record(1), record(1), record(2), record(2), record(3), record(0)]
+    found = scorable([one for one in people if one.identity], people, "random-gallery")
+    assert (found.queries, found.scored) == (4, 3)
+    assert [one.identity for one in found.ignored] == [3]
+    features = np.eye(len(people))
+    labels = [one.identity for one in people]
+    assert (
+        found.scored
+        == rank(features, features, query_ids=labels, gallery_ids=labels, protocol="random-gallery").queries
+    )

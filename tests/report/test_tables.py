@@ -348,3 +348,14 @@ def test_samples_without_the_modalities_are_counted():
     assert "left out" not in obtained(samples(names, names, left_out={"query": 0, "gallery": 0}))
     junk = samples(names, names) | {"gallery": {"total": 9, "ignored": 3}}
     assert "3 junk samples left out" in obtained(junk)
+
+
+def test_a_mean_of_draws_has_its_deviation_beside_it():
+    deviation = {"rank-1": 0.00432, "rank-5": 0, "rank-10": 0, "mAP": 0.1234, "mINP": 0.001}
+    several = result(layout="vehicleid", protocol="random-gallery", draws=10, deviation=deviation, delta=None)
+    lines = render(metrics_table([several]))
+    row = next(line for line in lines if "none" in line)
+    assert row.split("  ")[1:] == ["95.4 ± 0.4", "100.0 ± 0.0", "100.0 ± 0.0", "88.8 ± 12.3", "5.0 ± 0.1"]
+    assert "mean ± standard deviation of 10 draws of the gallery." in words(lines)
+    beside = render(metrics_table([several, result()]), width=100)
+    assert next(line for line in beside if "harbour" in line).split()[-5:] == ["95.4", "100.0", "100.0", "88.8", "5.0"]

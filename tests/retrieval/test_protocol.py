@@ -30,7 +30,7 @@ def test_rules_read_what_they_are_named_after():
     assert places.tolist() == [[True, False, False, False]]  # neither another id of the camera nor a distractor
     rows = ignored("leave-one-out", IDS[:1], gallery_ids, None, None, ROWS[:1] + 3, gallery_rows)
     assert rows.tolist() == [[False, False, False, True]]
-    for name in ("all", "cross-modality"):
+    for name in ("all", "cross-modality", "random-gallery"):
         assert ignored(name, IDS[:1], gallery_ids, PLACES[:1], gallery_places, ROWS[:1], gallery_rows) is None
 
 

@@ -22,6 +22,7 @@ from reidtune.retrieval.scoring import (
     embed_pairs,
     rank_features,
     rank_records,
+    scores,
     validate,
     validate_text,
     validation_protocol,
@@ -173,6 +174,7 @@ def test_best_matches_leave_the_query_itself_out(person):
         ([(0, 0), (1, None)], "cross-scene", "leave-one-out"),
         ([(0, 0), (1, 0)], "all", "leave-one-out"),  # the image itself would always be first
         ([(None, None)], "leave-one-out", "leave-one-out"),
+        ([(None, None)], "random-gallery", "random-gallery"),
     ],
 )
 def test_validation_protocol(person, places, protocol, expected):
@@ -191,6 +193,32 @@ def test_validation_says_how_it_was_obtained(person):
     # The positives at ranks 2, 3, 2 and 3 of four others each.
     assert metrics["rank-1"] == 0
     assert metrics["mAP"] == pytest.approx((1 / 2 + 1 / 3 + 1 / 2 + 1 / 3) / 4)
+
+
+def test_validation_with_random_galleries_counts_the_queries_of_one(person):
+    records = [person(1, 10), person(2, 15), person(1, 30), person(2, 70), person(3, 89)]
+    metrics = validate(encode, PREPROCESS, records, "random-gallery", batch_size=2)
+    assert {name: metrics[name] for name in ("protocol", "queries", "skipped", "draws")} == {
+        "protocol": "random-gallery",
+        "queries": 2,
+        "skipped": 0,
+        "draws": 10,
+    }
+    assert set(metrics["deviation"]) >= {"rank-1", "mAP"}
+
+
+def test_distractors_of_a_random_gallery_are_in_the_gallery_alone(person):
+    """The records of both sides are the same samples, though the sides are not the same list."""
+    records = [person(1, 10), person(2, 80), person(1, 11), person(2, 81)]
+    nearer = person(0, 12)
+    features = embed_both(encode, PREPROCESS, records, [nearer, *records])
+    result = rank_features(*features, records, [nearer, *records], "random-gallery")
+    assert (result.queries, result.gallery) == (2, 3)
+    assert result.metrics()["rank-1"] < 1  # where 10 is the gallery, 12 is nearer to 11
+    assert rank_features(*features[:1] * 2, records, records, "random-gallery").metrics()["rank-1"] == 1
+    assert scores(result)["draws"] == 10
+    assert scores(result)["deviation"] == result.deviation()
+    assert "draws" not in scores(rank_features(*features[:1] * 2, records, records, "leave-one-out"))
 
 
 def tokenize(captions):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from reidtune.data.layouts import describe as words
-from reidtune.data.layouts.describe import PROTOCOLS
+from reidtune.data.layouts.describe import PROTOCOLS, RANDOM_GALLERY
 from reidtune.data.record import Dataset, Record, cameras, identities
 from reidtune.data.scan import show
 from reidtune.data.split import split_identities
@@ -55,13 +55,16 @@ def assemble(
     Raises ``DataError`` where nothing is left or all images show one identity, ``SettingsError`` for a protocol that
     is unknown or needs what the data does not have.
     """
-    text = task == "text"
+    text, notes = task == "text", list(notes)
+    if protocol == RANDOM_GALLERY and query is not gallery and (query or gallery):
+        query = gallery = _one_list(query, gallery)
+        notes.insert(0, "Query and gallery are joined to one list, without junk.")
     same = query is gallery
     kept_train = [record for record in train if record.identity > 0]
     kept_query = [record for record in query if record.identity > 0]
     kept_validation = [record for record in validation if record.identity > 0]
-    if same and (text or len(kept_query) == len(query) or any(record.camera is None for record in query)):
-        gallery = kept_query  # without cameras nothing else would keep a query from finding itself
+    if same and (text or len(kept_query) == len(query) or _finds_itself(query, protocol)):
+        gallery = kept_query
     everyone = identities([*kept_train, *kept_query, *gallery, *kept_validation])
     if not everyone:
         raise DataError(
@@ -103,6 +106,16 @@ def assemble(
     sentence = " ".join([first, *told, *notes])
     facts = (root, layout, task, protocol, kept_train, kept_query, gallery, sentence, dict(names or {}))
     return Dataset(*facts, validation=kept_validation, modalities=tuple(modalities))
+
+
+def _one_list(query: Sequence[Record], gallery: Sequence[Record]) -> list[Record]:
+    """Every image of either once, junk left out."""
+    return list({record.images: record for record in (*query, *gallery) if record.identity >= 0}.values())
+
+
+def _finds_itself(query: Sequence[Record], protocol: str | None) -> bool:
+    """Whether only one and the same list as query and gallery keeps a query from finding itself: no cameras do."""
+    return protocol != RANDOM_GALLERY and any(record.camera is None for record in query)
 
 
 def settle_protocol(wanted: str | None, query: Sequence[Record], gallery: Sequence[Record], task: str = "image") -> str:
@@ -152,17 +165,21 @@ def settle_protocol(wanted: str | None, query: Sequence[Record], gallery: Sequen
 
 
 def resolve_splits(
-    parts: dict[str, list[Record]], root: Path, images_needed: int = 2, one: str = "image"
+    parts: dict[str, list[Record]],
+    root: Path,
+    images_needed: int = 2,
+    one: str = "image",
+    protocol: str | None = None,
 ) -> tuple[list[Record], list[Record], list[Record], list[str]]:
     """(train, query, gallery, notes) from records by split name (``SPLITS``; ``""`` where there are no splits).
 
     Query and gallery are the same list where one split serves as both. Without splits half of the identities train
-    and half test (seed 0); too few identities for that are all test. ``images_needed`` is that of
+    and half test (seed 0); too few identities for that are all test. ``images_needed`` and ``protocol`` are those of
     :func:`split_identities`; ``one`` is what a record is called.
     """
     parts = {name: records for name, records in parts.items() if records}
     if set(parts) == {""}:
-        return _halves(parts[""], images_needed, one)
+        return _halves(parts[""], images_needed, one, protocol or "cross-camera")
     train, notes = parts.pop("train", []), []
     used: tuple[str, ...]
     if "query" in parts and ("gallery" in parts or "test" in parts):
@@ -189,10 +206,10 @@ def resolve_splits(
 
 
 def _halves(
-    records: list[Record], images_needed: int, one: str
+    records: list[Record], images_needed: int, one: str, protocol: str
 ) -> tuple[list[Record], list[Record], list[Record], list[str]]:
     try:
-        train, test = split_identities(records, 0.5, 0, images_needed)
+        train, test = split_identities(records, 0.5, 0, images_needed, protocol)
     except DataError:
         return [], records, records, [f"No splits, and too few identities to divide: all {one}s are test {one}s."]
     note = (

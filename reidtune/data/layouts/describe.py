@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reidtune.data.record import Record, cameras, identities
+from reidtune.data.scan import show
 
+EXAMPLES = 3
+
+RANDOM_GALLERY = "random-gallery"
 PROTOCOLS = {
     "cross-camera": "same-identity same-camera pairs are ignored (cross-camera)",
     "cross-scene": "same-identity same-scene pairs are ignored (cross-scene)",
     "all": "every gallery {image} counts (all)",
     "leave-one-out": "each test {image} is a query against all others (leave-one-out)",
+    "random-gallery": "one random test {image} of each identity is the gallery, the others are queries, ten times "
+    "(random-gallery)",
     "cross-modality": "every caption is a query, every {image} counts (cross-modality)",
 }
 
@@ -29,7 +35,7 @@ def describe(
     words = [_count(len(identities(train)), "train identity", "train identities") + f" ({images(train, one)})"]
     if not train:
         words = ["no training split"]
-    if query is gallery and query:
+    if query and (query is gallery or protocol == RANDOM_GALLERY):
         words.append(f"{len(query):,} test {one}s of {_count(len(identities(query)), 'identity', 'identities')}")
     elif query or gallery:
         ranked = sum(record.identity >= 0 for record in gallery)
@@ -77,6 +83,19 @@ def noun(modalities: Sequence[str]) -> str:
 
 def images(records: Sequence[Record], one: str = "image") -> str:
     return _count(len(records), one, f"{one}s")
+
+
+def named(what: str, examples: Sequence[str]) -> list[str]:
+    """``["What: 5 (a.jpg, b.jpg, c.jpg, …)."]``, or nothing where there are no ``examples``."""
+    if not examples:
+        return []
+    some = ", ".join(show(name) for name in examples[:EXAMPLES]) + (", …" if len(examples) > EXAMPLES else "")
+    return [f"{what}: {len(examples):,} ({some})."]
+
+
+def unnamed(examples: Sequence[str], what: str = "identity and camera") -> list[str]:
+    """That the names of ``examples`` do not tell ``what``."""
+    return named(f"Left out, since the name tells no {what}", examples)
 
 
 def left_out(before: Sequence[Record], after: Sequence[Record], where: str, one: str = "image") -> list[str]:

@@ -58,7 +58,7 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
     }
     if not any(parts.values()):
         raise DataError(f'"{show(path)}" holds no images in identity folders.', HINT)
-    train, query, gallery, split_notes = resolve_splits(parts, root)
+    train, query, gallery, split_notes = resolve_splits(parts, root, protocol=protocol)
     return assemble(
         root,
         LAYOUT.name,

@@ -3,27 +3,35 @@
 ``0002_c1s1_000451_03.jpg`` is identity 2 from camera 1 (Market-1501, Zheng et al., ICCV 2015), ``0005_c2_f0046985.jpg``
 (DukeMTMC-reID), ``0003_c1_2.png`` (CUHK03-NP) and ``0002_c002_00030600_0.jpg`` (VeRi-776) read alike. Identity −1 is
 junk and 0 a distractor: both stay in the gallery and out of training and queries.
+
+The 500,000 further distractors of Market-1501 unpack to a folder ``images`` beside the others. They make another test
+of it: the layout ``market1501`` leaves them out and says so, ``market1501-500k`` adds them to the gallery.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from reidtune.data.layouts.assemble import assemble
+from reidtune.data.layouts.describe import unnamed
 from reidtune.data.layouts.registry import Layout
 from reidtune.data.record import Dataset, ImageFile, Record
 from reidtune.data.scan import Skipped, images_in, show, some_images
 from reidtune.errors import DataError
 
-NAME = re.compile(r"(-1|\d+)_c(\d+)")
 LOOKED_AT = 200  # file names
+NAME, WITH_DISTRACTORS = "market1501", "market1501-500k"
+PATTERN = re.compile(r"(-1|\d+)_c(\d+)")
 FOLDERS = (  # train, query, gallery
     ("bounding_box_train", "query", "bounding_box_test"),
     ("image_train", "image_query", "image_test"),
     ("train", "query", "gallery"),
     ("train", "query", "test"),
 )
+DISTRACTORS = ("images", "distractors_500k", "distractors")
 TITLES = (
     ("CUHK03-NP", re.compile(r"\d{4}_c\d_\d+\.png$")),
     ("DukeMTMC", re.compile(r"\d{4}_c\d_f\d+")),
@@ -44,8 +52,11 @@ def recognise(path: Path) -> bool:
     return _names_match(path)
 
 
-def read(path: Path, protocol: str | None = None) -> Dataset:
-    """The dataset at ``path``. Raises ``DataError`` where a folder is missing or no name matches."""
+def read(path: Path, protocol: str | None = None, *, distractors: bool = False) -> Dataset:
+    """The dataset at ``path``, with or without the ``distractors`` of its folder ``images``.
+
+    Raises ``DataError`` where a folder is missing or no name matches.
+    """
     skipped, unmatched = Skipped(), list[Path]()
     folders = _folders(path)
     if folders is None:
@@ -74,13 +85,16 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
         raise DataError(
             f'"{show(path)}" holds no images.', "Check the path, and that the archive was unpacked completely."
         )
-    if unmatched:
-        some = ", ".join(show(file.name) for file in unmatched[:3]) + (", …" if len(unmatched) > 3 else "")
-        notes.append(f"Left out, since the name tells no identity and camera: {len(unmatched):,} ({some}).")
+    extra = next((path / name for name in DISTRACTORS if (path / name).is_dir()), None)
+    if distractors:
+        parts["gallery"] = [*parts["gallery"], *_distractors(path, extra, skipped, unmatched, notes)]
+    elif extra is not None and folders is not None and folders[2] == "bounding_box_test":
+        notes.append(f'"{extra.name}" is not read; --layout {WITH_DISTRACTORS} adds it to the gallery as distractors.')
+    notes += unnamed([file.name for file in unmatched])
     title = next(name for name, pattern in TITLES if pattern.match(sample[0].path.name)) if sample else TITLES[-1][0]
     return assemble(
         path,
-        LAYOUT.name,
+        WITH_DISTRACTORS if distractors else NAME,
         f"{title} names",
         parts["train"],
         parts["query"],
@@ -111,14 +125,14 @@ def _complete(path: Path, folders: tuple[str, str, str]) -> None:
 
 
 def _names_match(folder: Path) -> bool:
-    looked_at = [bool(NAME.match(file.name)) for file in some_images(folder, LOOKED_AT)]
+    looked_at = [bool(PATTERN.match(file.name)) for file in some_images(folder, LOOKED_AT)]
     return 2 * sum(looked_at) > len(looked_at)
 
 
 def _records(folder: Path, skipped: Skipped, unmatched: list[Path]) -> list[Record]:
     records = []
     for file in images_in(folder, skipped):
-        match = NAME.match(file.name)
+        match = PATTERN.match(file.name)
         if match is None:
             unmatched.append(file)
         else:
@@ -126,10 +140,35 @@ def _records(folder: Path, skipped: Skipped, unmatched: list[Path]) -> list[Reco
     return records
 
 
-LAYOUT = Layout(
-    name="market1501",
-    summary="identity and camera in the file names: Market-1501, DukeMTMC, CUHK03-NP, VeRi-776",
-    recognise=recognise,
-    read=read,
-    aliases=("dukemtmc", "dukemtmcreid", "cuhk03-np", "veri776", "veri-776"),
+def _distractors(
+    path: Path, folder: Path | None, skipped: Skipped, unmatched: list[Path], notes: list[str]
+) -> list[Record]:
+    """The images of ``folder``, all of nobody, whatever their names say; junk stays junk."""
+    if folder is None or not (path / "bounding_box_test").is_dir():
+        missing = "bounding_box_test" if folder else f'folder of distractors, "{DISTRACTORS[0]}"'
+        raise DataError(
+            f'"{show(path)}" has no {missing}.', f"Unpack the archive of distractors there, or use --layout {NAME}."
+        )
+    records = [
+        record if record.identity < 0 else replace(record, identity=0)
+        for record in _records(folder, skipped, unmatched)
+    ]
+    notes.append(f'"{folder.name}" is added to the gallery: {len(records):,} images.')
+    return records
+
+
+LAYOUTS = (
+    Layout(
+        name=NAME,
+        summary="identity and camera in the file names: Market-1501, DukeMTMC, CUHK03-NP, VeRi-776",
+        recognise=recognise,
+        read=read,
+        aliases=("dukemtmc", "dukemtmcreid", "dukemtmc-reid", "cuhk03-np", "veri776", "veri-776"),
+    ),
+    Layout(
+        name=WITH_DISTRACTORS,
+        summary="Market-1501 with the 500,000 distractors of the folder images in the gallery",
+        recognise=recognise,
+        read=partial(read, distractors=True),
+    ),
 )

@@ -49,10 +49,23 @@ def known_layouts() -> dict[str, Layout]:
 
     A registered layout that fails to load is left out with a warning; a built-in name cannot be replaced.
     """
-    from reidtune.data.layouts import captioned, folder, market1501, spectral, strips, table, vehicles
+    from reidtune.data.layouts import (
+        captioned,
+        cuhk03,
+        folder,
+        market1501,
+        msmt17,
+        spectral,
+        strips,
+        table,
+        vehicleid,
+        vehicles,
+        wildlife,
+    )
 
-    multimodal = (strips.LAYOUT, spectral.LAYOUT, *vehicles.LAYOUTS)
-    built_in = (table.LAYOUT, *captioned.LAYOUTS, *multimodal, market1501.LAYOUT)
+    tables, multimodal = (wildlife.LAYOUT, table.LAYOUT), (strips.LAYOUT, spectral.LAYOUT, *vehicles.LAYOUTS)
+    lists = (*captioned.LAYOUTS, *msmt17.LAYOUTS, *vehicleid.LAYOUTS)
+    built_in = (*tables, *lists, *multimodal, *market1501.LAYOUTS, cuhk03.LAYOUT)
     layouts = {layout.name: layout for layout in built_in}
     for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
         try:
@@ -71,21 +84,18 @@ def known_layouts() -> dict[str, Layout]:
 def find_layout(path: Path, name: str | None = None) -> tuple[Layout, Path]:
     """The layout of ``path`` (``name``, or recognised) and the path that lies in it: ``path`` or a folder in it.
 
-    Raises ``SettingsError`` for an unknown ``name``, ``DataError`` where a dataset is recognised that is not read
-    yet, or where several folders of ``path`` hold one each.
+    Raises ``SettingsError`` for an unknown ``name``, ``DataError`` for a file that is no table, or where several
+    folders of ``path`` hold a dataset each.
     """
     from reidtune.data.layouts import folder
-    from reidtune.data.layouts.unread import refuse_by_name, refuse_unread
 
     layouts = known_layouts()
     if name is not None:
-        refuse_by_name(name)
         layout = _by_name(name, layouts)
         if layout.recognise(path) or not path.is_dir():
             return layout, path
         inside = [child for child in _candidates(path) if layout.recognise(child)]
         return layout, _only_one(path, inside) if inside and layout is not folder.LAYOUT else path
-    refuse_unread(path)
     specific = [layout for layout in layouts.values() if layout is not folder.LAYOUT]
     for layout in specific:
         if layout.recognise(path):
@@ -95,15 +105,10 @@ def find_layout(path: Path, name: str | None = None) -> tuple[Layout, Path]:
             f'"{show(path)}" is not a dataset: a file must be a table (.csv, .tsv, .jsonl).',
             "Give a folder in a known layout or a table with the columns path and identity.",
         )
-    candidates = _candidates(path)
-    inside = [child for child in candidates if any(layout.recognise(child) for layout in specific)]
+    inside = [child for child in _candidates(path) if any(layout.recognise(child) for layout in specific)]
     if inside:
         child = _only_one(path, inside)
-        refuse_unread(child)
         return next(layout for layout in specific if layout.recognise(child)), child
-    if not has_images(path):
-        for child in candidates:
-            refuse_unread(child)
     return folder.LAYOUT, path
 
 

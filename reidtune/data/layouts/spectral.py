@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from reidtune.data.layouts.assemble import assemble, resolve_splits
+from reidtune.data.layouts.describe import unnamed
 from reidtune.data.layouts.registry import Layout
 from reidtune.data.modality import in_order
 from reidtune.data.record import Dataset, ImageFile, Record
@@ -59,16 +60,13 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
             "Check the path, and that the archive was unpacked completely.",
         )
     modalities = several_modalities(path, found.values())
-    notes = []
-    if unmatched:
-        some = ", ".join(show(name) for name in unmatched[:3]) + (", …" if len(unmatched) > 3 else "")
-        notes.append(f"Left out, since the name tells no identity and camera: {len(unmatched):,} ({some}).")
+    notes = unnamed(unmatched)
     unused = [folder.name for folder in subfolders(path) if folders and folder not in folders.values()]
     if unused:
         notes.append(f"Folders that are not read: {', '.join(show(name) for name in unused)}.")
     first = next(record for records in found.values() for record in records).path.name
     title = next(name for name, pattern in TITLES if pattern.match(first))
-    train, query, gallery, split_notes = resolve_splits(found, path, one="sample")
+    train, query, gallery, split_notes = resolve_splits(found, path, one="sample", protocol=protocol)
     return assemble(
         path,
         LAYOUT.name,

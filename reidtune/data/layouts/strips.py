@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from reidtune.data.layouts.assemble import assemble, resolve_splits
+from reidtune.data.layouts.describe import unnamed
 from reidtune.data.layouts.registry import Layout
 from reidtune.data.modality import NIR, RGB, TIR
 from reidtune.data.record import Dataset, ImageFile, Record
@@ -73,11 +74,9 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
             if match is not None:
                 images = tuple(ImageFile(file, crop, size) for crop in crops)
                 parts[split].append(Record(images, int(match[1]), camera=int(match[2]), modalities=modalities))
-    train, query, gallery, notes = resolve_splits(parts, root, one="sample")
+    train, query, gallery, notes = resolve_splits(parts, root, one="sample", protocol=protocol)
     unmatched = [file.name for found in named.values() for file, match in found if match is None]
-    if unmatched:
-        some = ", ".join(show(name) for name in unmatched[:3]) + (", …" if len(unmatched) > 3 else "")
-        notes.append(f"Left out, since the name tells no identity and camera: {len(unmatched):,} ({some}).")
+    notes += unnamed(unmatched)
     return assemble(
         root,
         LAYOUT.name,

@@ -83,7 +83,7 @@ def read(path: Path, protocol: str | None = None, columns: Mapping[str, str] | N
     task, captions = _task(rows, protocol, several)
     validation = parts.pop("val", []) if task == "text" and ("test" in parts or "query" in parts) else []
     needed, one = (1 if task == "text" else 2), ("sample" if several else "image")
-    train, query, gallery, notes = resolve_splits(parts, path, images_needed=needed, one=one)
+    train, query, gallery, notes = resolve_splits(parts, path, images_needed=needed, one=one, protocol=protocol)
     notes += [*captions, *joining]
     unknown = [show(name) for name in named if name not in paths and (name not in COLUMNS or _unused(name, paths))]
     if unknown:

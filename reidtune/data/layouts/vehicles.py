@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reidtune.data.layouts.assemble import assemble, number_names, resolve_splits
+from reidtune.data.layouts.describe import named, unnamed
 from reidtune.data.layouts.registry import Layout
 from reidtune.data.layouts.spectral import sample_record, several_modalities
 from reidtune.data.record import Dataset, Record
@@ -72,7 +73,7 @@ def read_msvr310(path: Path, protocol: str | None = None) -> Dataset:
             f'"{show(path)}" holds no images named as 0019_s012_v0_000.jpg in folders of vehicles{some}.',
             "Check the path, and that the archive was unpacked completely.",
         )
-    notes = _notes("Left out, since the name tells no vehicle, scene and view", unmatched)
+    notes = unnamed(unmatched, "vehicle, scene and view")
     if misplaced:
         notes.append(f"Careful: samples in the folder of another vehicle than they are named after: {misplaced:,}.")
     return _dataset(path, "msvr310", "MSVR310", parts, protocol, [*notes, *skipped.notes()], default="cross-scene")
@@ -101,11 +102,9 @@ def read_wmveid863(path: Path, protocol: str | None = None) -> Dataset:
         )
     by_order = [vehicle for vehicles in found.values() for vehicle in vehicles.by_order]
     notes = [
-        *_notes("Vehicles whose modalities have other file names, aligned in sorted order", by_order),
-        *_notes("Vehicles left out, since neither names nor order tell which files belong together", apart),
-        *_notes(
-            "Folders without images in folders of modalities", [v for split in found.values() for v in split.empty]
-        ),
+        *named("Vehicles whose modalities have other file names, aligned in sorted order", by_order),
+        *named("Vehicles left out, since neither names nor order tell which files belong together", apart),
+        *named("Folders without images in folders of modalities", [v for split in found.values() for v in split.empty]),
     ]
     names = {number: name for name, number in numbers.items() if number > 0}
     return _dataset(path, "wmveid863", "WMVeID863", parts, protocol, [*notes, *skipped.notes()], names=names)
@@ -170,13 +169,6 @@ def _view(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _notes(what: str, examples: list[str]) -> list[str]:
-    if not examples:
-        return []
-    some = ", ".join(show(name) for name in examples[:3]) + (", …" if len(examples) > 3 else "")
-    return [f"{what}: {len(examples):,} ({some})."]
-
-
 def _dataset(
     path: Path,
     layout: str,
@@ -189,7 +181,7 @@ def _dataset(
     names: dict[int, str] | None = None,
 ) -> Dataset:
     modalities = several_modalities(path, parts.values())
-    train, query, gallery, split_notes = resolve_splits(parts, path, one="sample")
+    train, query, gallery, split_notes = resolve_splits(parts, path, one="sample", protocol=protocol or default)
     return assemble(
         path,
         layout,

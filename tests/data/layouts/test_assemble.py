@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reidtune.data import ImageFile, Record
 from reidtune.data.layouts import assemble, number_names
+from reidtune.data.layouts.assemble import resolve_splits
+from reidtune.data.layouts.describe import named, unnamed
 from reidtune.errors import DataError, SettingsError
 
-from ..conftest import captioned, record
+from ..conftest import captioned, names, record
 
 
 @pytest.mark.parametrize(
@@ -144,3 +147,51 @@ def test_scenes_are_counted_where_they_are_the_rule():
 def test_cross_modality_is_refused_for_samples():
     with pytest.raises(SettingsError, match="cross-modality"):
         multimodal([], [sample(1, *SPECTRA), sample(2, *SPECTRA)], protocol="cross-modality")
+
+
+def test_a_random_gallery_is_drawn_from_one_list_of_all_test_images():
+    query, gallery = [record(1, 1, "a"), record(2, 1, "b")], [record(1, 2, "c"), record(-1, 2, "d"), record(2, 3, "e")]
+    dataset = assemble(Path(), "x", "X", [], query, gallery, protocol="random-gallery")
+    assert names(dataset.query) == ["a", "b", "c", "e"]
+    assert dataset.gallery is dataset.query
+    assert dataset.sentence == (
+        "X: no training split, 4 test images of 2 identities, 3 cameras; one random test image of each identity is the "
+        "gallery, the others are queries, ten times (random-gallery). Query and gallery are joined to one list, "
+        "without junk."
+    )
+
+
+@pytest.mark.parametrize("camera", [1, None])
+def test_distractors_stay_in_a_random_gallery_and_no_image_counts_twice(camera):
+    both = [record(1, camera, "a"), record(1, camera, "b")]
+    gallery = [*both, record(0, camera, "d"), record(2, camera, "e")]
+    dataset = assemble(Path(), "x", "X", [], both, gallery, protocol="random-gallery")
+    assert (names(dataset.query), names(dataset.gallery)) == (["a", "b", "e"], ["a", "b", "d", "e"])
+    assert "3 test images of 2 identities" in dataset.sentence
+    assert "Distractors (identity 0) in the gallery: 1." in dataset.sentence
+
+
+def test_captions_have_no_random_gallery():
+    with pytest.raises(SettingsError, match='"random-gallery" compares images with images'):
+        text([], [captioned(1, "a"), captioned(2, "b")], protocol="random-gallery")
+
+
+def test_training_alone_may_be_validated_with_a_random_gallery():
+    dataset = assemble(Path(), "x", "X", [record(1), record(2)], [], [], protocol="random-gallery")
+    assert (dataset.protocol, "joined" in dataset.sentence) == ("random-gallery", False)
+
+
+def test_halves_are_cut_by_the_rule_of_the_protocol():
+    """Under cross-scene, identities of one scene cannot be scored and stay in training."""
+    people = [record(i, name=f"{i}{k}", camera=k) for i in range(1, 9) for k in (1, 2)]
+    people = [replace(one, scene=one.camera if one.identity < 5 else 1) for one in people]
+    _, test, _, _ = resolve_splits({"": people}, Path(), protocol="cross-scene")
+    assert {one.identity for one in test} == {1, 2, 3, 4}
+    _, test, _, _ = resolve_splits({"": people}, Path())
+    assert {one.identity for one in test} - {1, 2, 3, 4}
+
+
+def test_examples_are_named_and_counted():
+    assert named("Odd", []) == []
+    assert named("Odd", ["a", "b\n"]) == ["Odd: 2 (a, b\\n)."]
+    assert unnamed(list("abcd")) == ["Left out, since the name tells no identity and camera: 4 (a, b, c, …)."]

@@ -168,3 +168,65 @@ def test_a_protocol_can_be_chosen_if_it_fits(put):
         open_dataset(root, protocol="leave-one-out")
     with pytest.raises(SettingsError, match='Did you mean "cross-camera"'):
         open_dataset(root, protocol="crosscamera")
+
+
+EXTRA = ("images/0000_c3s1_000007_00.jpg", "images/0042_c1s1_000008_00.jpg", "images/-1_c1s1_000009_00.jpg")
+
+
+def test_the_folder_of_distractors_is_another_test_and_only_told(put):
+    dataset = open_dataset(put(*MARKET, *EXTRA))
+    assert (dataset.layout, len(dataset.gallery)) == ("market1501", 5)
+    assert dataset.sentence.endswith(
+        '"images" is not read; --layout market1501-500k adds it to the gallery as distractors.'
+    )
+
+
+@pytest.mark.parametrize("folder", ["images", "distractors_500k", "distractors"])
+def test_distractors_join_the_gallery_where_they_are_asked_for(put, folder):
+    """All of them as nobody, whatever their names say: identity 42 is somebody else."""
+    root = put(*MARKET, "images/x.jpg", *EXTRA)
+    (root / "images").rename(root / folder)
+    dataset = open_dataset(root, layout="market1501-500k")
+    assert (dataset.layout, dataset.protocol) == ("market1501-500k", "cross-camera")
+    assert [(r.identity, r.camera) for r in dataset.gallery[5:]] == [(-1, 1), (0, 3), (0, 1)]
+    assert dataset.query == open_dataset(root).query
+    assert len(dataset.train) == 3
+    for told in (
+        "2 queries, 5 gallery images",
+        "Distractors (identity 0) in the gallery: 3.",
+        f'"{folder}" is added to the gallery: 3 images.',
+        "no identity and camera: 1 (x.jpg).",
+    ):
+        assert told in dataset.sentence
+
+
+def test_distractors_that_are_not_there_are_missed(put):
+    with pytest.raises(DataError, match='has no folder of distractors, "images"'):
+        open_dataset(put(*MARKET), layout="market1501-500k")
+
+
+def test_distractors_are_those_of_market_1501(put):
+    files = [f"image_{split}/0001_c001_1.jpg" for split in ("train", "query", "test")]
+    with pytest.raises(DataError, match="has no bounding_box_test"):
+        open_dataset(put(*files, *EXTRA), layout="market1501-500k")
+
+
+def test_a_folder_images_beside_other_names_is_nothing(put):
+    files = ("image_train/0002_c002_1_0.jpg", "image_query/0001_c020_1_0.jpg", "image_test/0001_c011_1_0.jpg")
+    assert "images" not in open_dataset(put(*files, "images/1.jpg")).sentence.split("(cross-camera).")[1]
+
+
+@pytest.mark.parametrize("layout", [None, "dukemtmcreid", "dukemtmc-reid"])
+def test_the_folder_of_duke_may_have_any_name(put, layout):
+    files = ("bounding_box_train/0005_c2_f0046985.jpg", "query/0001_c8_f1.jpg", "bounding_box_test/0001_c7_f1.jpg")
+    dataset = open_dataset(put(*[f"dukemtmcreid/{file}" for file in files]), layout)
+    assert dataset.sentence.startswith("DukeMTMC names: 1 train identity (1 image), 1 query, 1 gallery image")
+
+
+def test_two_folders_of_cuhk03_np_are_asked_for_with_an_example(put):
+    files = ("bounding_box_train/0003_c1_2.png", "query/0004_c2_1.png", "bounding_box_test/0004_c1_1.png")
+    root = put(*[f"{kind}/{file}" for kind in ("detected", "labeled") for file in files])
+    with pytest.raises(DataError) as error:
+        open_dataset(root)
+    assert error.value.exit_code == 4
+    assert error.value.hint.endswith('/detected".')

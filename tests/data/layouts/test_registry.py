@@ -28,8 +28,10 @@ def register(monkeypatch):
 
 
 def test_the_built_in_layouts():
-    single = ["table", "cuhk-pedes", "icfg-pedes", "rstpreid"]
-    assert list(known_layouts()) == [*single, "rgbnt100", "rgbnt201", "msvr310", "wmveid863", "market1501", "folder"]
+    tables = ["wildlife", "table", "cuhk-pedes", "icfg-pedes", "rstpreid"]
+    lists = ["msmt17", "msmt17-train", "vehicleid", *(f"vehicleid-{n}" for n in (1600, 2400, 3200, 6000, 13164))]
+    several = ["rgbnt100", "rgbnt201", "msvr310", "wmveid863"]
+    assert list(known_layouts()) == [*tables, *lists, *several, "market1501", "market1501-500k", "cuhk03", "folder"]
 
 
 @pytest.mark.parametrize("load", [lambda: zoo, zoo])
@@ -41,7 +43,7 @@ def test_another_package_adds_a_layout(register, put, load):
     assert open_dataset(root).layout == "zoo"
     assert open_dataset(root, layout="zoo").layout == "zoo"
     assert open_dataset(root, layout="folder").layout == "folder"
-    assert list(known_layouts())[-3:] == ["market1501", "zoo", "folder"]
+    assert list(known_layouts())[-3:] == ["cuhk03", "zoo", "folder"]
 
 
 def test_a_built_in_layout_is_not_replaced(register):
@@ -63,4 +65,4 @@ def test_an_unknown_layout_is_a_settings_error(put):
     with pytest.raises(SettingsError, match=r'"market1051".*Did you mean "market1501"') as error:
         open_dataset(put("a/1.png"), layout="market1051")
     assert error.value.exit_code == 2
-    assert "market1501, folder" in error.value.hint
+    assert "market1501, market1501-500k" in error.value.hint
