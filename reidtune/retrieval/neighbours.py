@@ -107,3 +107,12 @@ class _Lists:
         kept = order[place < k].reshape(n, k)
         self.index, self.score = index[kept], score[kept]
         self.waiting, self.number = [], 0
+
+
+def top(scores: Floats, k: int) -> tuple[NDArray[np.int32], Floats]:
+    """The ``k`` best of every row [n, m], best first, the first of equal ones first: their columns and scores, [n, k];
+    −1 and −inf where a row has fewer that are finite."""
+    best = _Lists(0, len(scores), min(k, scores.shape[1]))
+    best.offer(scores, 0)
+    best.settle()
+    return best.index, best.score
