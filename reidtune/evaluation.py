@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from reidtune.analysis import Analysis, analyse
 from reidtune.config import parse_image_size
 from reidtune.data import Dataset, Record, check_files, open_dataset, require_split
 from reidtune.data.captions import one_caption_each
@@ -49,6 +50,7 @@ def evaluate_dataset(
     progress: Callable[[int, int], None] | None = None,
     sheet: Path | None = None,
     untuned: bool = False,
+    analysis: Analysis | None = None,
 ) -> dict[str, Any]:
     """The object that ``evaluate --json`` prints; metrics are fractions 0–1.
 
@@ -61,7 +63,8 @@ def evaluate_dataset(
     is known of the samples, and ``matrix`` adds the metrics for every subset of both.
 
     ``progress`` is told (images and captions done, in all); ``sheet`` is a picture file for :func:`draw_sheet`;
-    ``untuned`` takes the delta's backbone and preprocessing without its tuner.
+    ``untuned`` takes the delta's backbone and preprocessing without its tuner; ``analysis`` is what else is done with
+    the features, which ``matrix`` leaves as they are.
 
     Raises:
         DataError: the data is missing or bad, or no query can be scored.
@@ -105,6 +108,8 @@ def evaluate_dataset(
         model = Model(model.backbone)
     options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
     ranking = _rank(model, dataset, **options) if known is None else _rank_known(model, dataset, known, **options)
+    if analysis is not None:
+        ranking = _analysed(ranking, analysis)
     if sheet is not None:
         draw_sheet(ranking, sheet)
     own, result = model.describe(), ranking.result
@@ -191,6 +196,20 @@ def _rank_known(model: Model, dataset: Dataset, known: Known, **options: Any) ->
         shown=known.shown,
         matching={"pieces": known.pieces, "rows": (query.rows, gallery.rows)},
     )
+
+
+def _analysed(ranking: Ranking, analysis: Analysis) -> Ranking:
+    """The ranking after an analysis, of both directions where captions are queries."""
+    query, gallery, matching = ranking.query, ranking.gallery, ranking.matching
+    done = analyse(ranking.result, ranking.features, query, gallery, analysis, **matching)
+    facts = ranking.facts | done.facts
+    if ranking.captions:
+        plain = rank_features(*ranking.features[::-1], gallery, query, ranking.result.protocol)
+        back = analyse(plain, ranking.features[::-1], gallery, query, replace(analysis, decisions=False))
+        facts["image_to_text"] = scores(back.result) | back.facts
+    if done.rescored is not None:
+        matching = matching | {"rescored": done.rescored}
+    return replace(ranking, result=done.result, features=done.features, facts=facts, matching=matching)
 
 
 def draw_sheet(ranking: Ranking, path: Path) -> None:

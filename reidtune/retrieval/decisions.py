@@ -130,7 +130,7 @@ def decide(pairs: Pairs, *, fpr: float = SUGGESTED, draws: int = DRAWS, seed: in
     if not (curve.genuine and impostors):
         kind = "of one identity" if impostors else "of different identities"
         raise DataError(f"Decisions need pairs of both kinds, but none is {kind}.", "Choose another protocol or data.")
-    groups, group = pairs.query_ids.unique(return_inverse=True)
+    groups, group = torch.unique(pairs.query_ids, return_inverse=True)
     shift = (_CELLS // _COARSE).bit_length() - 1
     while len(groups) * (_CELLS >> shift) > _HISTOGRAMS and _CELLS >> shift > 64:
         shift += 1
@@ -181,8 +181,8 @@ class _Curve:
         self.mixed = np.zeros(_CELLS, np.bool_)
         self.mixed[self.cell(self.scores)] = True
 
-    def cell(self, scores: NDArray[np.float32]) -> NDArray[np.int32]:
-        """Never falls where scores rise, since no rounding does."""
+    def cell(self, scores: Any) -> Any:
+        """The cells (int32) of scores (float32). It never falls where scores rise, since no rounding does."""
         return np.clip((scores - self.low) * self.scale, 0, _CELLS - 1).astype(np.int32)
 
     def edge(self, cell: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -193,7 +193,7 @@ class _Curve:
 
     def add(self, scores: NDArray[np.float32], other: NDArray[np.bool_]) -> NDArray[np.int32]:
         """Count scores [q, G] but for ``other`` ones, and give their cells."""
-        cells = self.cell(scores)
+        cells: NDArray[np.int32] = self.cell(scores)
         self.cells += np.bincount(cells.ravel(), minlength=_CELLS) - np.bincount(cells[other], minlength=_CELLS)
         near = self.mixed[cells]
         near &= ~other

@@ -105,7 +105,7 @@ def subtract_camera_means(pairs: Pairs, query_cameras: Sequence[int], gallery_ca
     if pairs.similarity != "cosine":
         raise SettingsError("Camera means are taken of features of length 1.", "Use --similarity cosine.")
     gallery = torch.as_tensor(gallery_cameras)[pairs.kept]
-    camera = torch.cat([torch.as_tensor(query_cameras), gallery]).unique(return_inverse=True)[1]
+    camera = torch.unique(torch.cat([torch.as_tensor(query_cameras), gallery]), return_inverse=True)[1]
     parts = torch.cat([pairs.query, pairs.gallery]).reshape(len(camera), pairs.pieces, -1)
     there = parts.any(2)  # [N, pieces]
     number = torch.zeros(int(camera.max()) + 1, pairs.pieces).index_add_(0, camera, there.float())[..., None]

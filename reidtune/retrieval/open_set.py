@@ -49,7 +49,7 @@ class OpenSetCounter:
 
     def __init__(self, pairs: Pairs, known: Tensor, seed: int) -> None:
         self.pairs, self.seed = pairs, seed
-        identities = pairs.query_ids[known].unique()
+        identities = torch.unique(pairs.query_ids[known])
         out = torch.empty(0, dtype=torch.int64)
         if (~known).sum() < _ENOUGH * len(known) and len(identities) > 1:
             number = max(1, round(HELD_OUT * len(identities)))

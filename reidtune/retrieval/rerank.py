@@ -13,6 +13,9 @@ from torch import Tensor
 
 from reidtune.errors import SettingsError
 from reidtune.retrieval.neighbours import Neighbours, nearest
+from reidtune.retrieval.pairs import Pairs, make_pairs, rank_scores
+from reidtune.retrieval.protocol import LEAVE_ONE_OUT
+from reidtune.retrieval.rank import RankResult
 from reidtune.retrieval.sparse import SparseRows, join, spans
 
 NEIGHBOURS = "k1 + 1 with the sample itself, k1 / 2 rounded half to even, ties in the order of queries, then gallery"
@@ -41,6 +44,50 @@ class RerankSettings:
 
     def describe(self) -> dict[str, Any]:
         return {"k1": self.k1, "k2": self.k2, "lambda": self.weight, "neighbours": NEIGHBOURS}
+
+
+def rerank(query: Any, gallery: Any, *, k1: int = 20, k2: int = 6, weight: float = 0.3, **labels: Any) -> RankResult:
+    """As :func:`reidtune.rank`, by re-ranked scores.
+
+    Args:
+        query: features [Q, D], and ``gallery`` [G, D].
+        k1: neighbours that must be mutual; ``k2`` rows are averaged, and ``weight`` (the paper's λ) is the share of the
+            original distance. :class:`Reranker` has the formulas.
+        labels: the other arguments of :func:`reidtune.rank`.
+
+    Neighbours are sought among queries and gallery together, without labels; junk is taken out before. Under
+    ``leave-one-out`` the two are one set, and each sample stands in it once.
+
+    Raises:
+        SettingsError: arguments that do not fit, see :func:`reidtune.rank`; ``k1``, ``k2`` or ``weight`` out of range.
+        DataError: no query has a positive left.
+    """
+    settings = RerankSettings(k1, k2, weight)
+    pairs = make_pairs(query, gallery, **labels)
+    same = (pairs.query_rows, pairs.gallery_rows) if pairs.protocol == LEAVE_ONE_OUT else None
+    return rank_scores(pairs, reranker_of(pairs, settings, same).tiles())
+
+
+def reranker_of(pairs: Pairs, settings: RerankSettings, same: tuple[Tensor, Tensor] | None = None) -> Reranker:
+    """The re-ranked scores of pairs; a modality that a sample lacks is taken to be the gallery's mean.
+
+    ``same`` are names of queries [Q] and gallery items [G]: those of one name and equal features are one sample.
+    """
+    pairs = pairs.complete()
+    count, items = len(pairs.query), len(pairs.gallery)
+    place = torch.full((count,), -1)
+    if same is not None and items:
+        names, order = same[1].sort(stable=True)
+        found = order[torch.searchsorted(names, same[0]).clamp(max=items - 1)]
+        one = (same[1][found] == same[0]) & (pairs.query == pairs.gallery[found]).all(1)
+        place[one] = found[one]
+    apart = place < 0
+    own = int(apart.sum())
+    place[~apart] += own
+    place[apart] = torch.arange(own)
+    stack = torch.cat([pairs.query[apart], pairs.gallery]) if own else pairs.gallery
+    squares = None if pairs.squares is None else stack.square().sum(1)
+    return Reranker(stack, place.numpy(), np.arange(own, own + items), settings, squares=squares)
 
 
 class Reranker:
@@ -152,9 +199,8 @@ class Reranker:
         taken = member & (3 * (inside & mine).sum(axis=-1) > 2 * mine.sum(axis=-1))
         row, place = member.nonzero()
         wide_row, wide_place, wide = (taken[..., None] & mine).nonzero()
-        keys = np.unique(
-            np.concatenate([row * len(near) + own[row, place], wide_row * len(near) + theirs[wide_row, wide_place, wide]])
-        )
+        first = row * len(near) + own[row, place]
+        keys = np.unique(np.append(first, wide_row * len(near) + theirs[wide_row, wide_place, wide]))
         row, column = np.divmod(keys, len(near))
         places = np.arange(part.start, part.start + len(own))[row]
         one, other = torch.from_numpy(places), torch.from_numpy(column)

@@ -17,7 +17,8 @@ from reidtune.retrieval.pairs import make_pairs
 def world(seed=0, queries=40, gallery=90, people=8, width=6, whole=False):
     """Features and labels; ``whole`` numbers under a Euclidean distance are full of ties."""
     random = torch.Generator().manual_seed(seed)
-    ids = torch.randint(0, people, (queries,), generator=random), torch.randint(-1, people, (gallery,), generator=random)
+    counts = ((0, queries), (-1, gallery))
+    ids = [torch.randint(lowest, people, (count,), generator=random) for lowest, count in counts]
     centres = torch.randn(people + 1, width, generator=random)
     features = [centres[one] + torch.randn(len(one), width, generator=random) for one in ids]
     if whole:
@@ -121,9 +122,9 @@ def test_the_interval_is_that_of_thresholds_of_drawn_identities():
     impostor = [tile.scores[group == place][~tile.positive[group == place]].numpy() for place in range(len(groups))]
     random = np.random.default_rng(3)
     thresholds = []
-    for start in range(0, draws, 100):
+    for _ in range(0, draws, 100):
         for drawn in random.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=100):
-            pooled = np.concatenate([values for values, times in zip(impostor, drawn, strict=True) for _ in range(times)])
+            pooled = np.concatenate([impostor[place] for place, times in enumerate(drawn) for _ in range(times)])
             thresholds.append(np.sort(pooled)[::-1][int(rate * len(pooled))])
     low, high = np.percentile(thresholds, [2.5, 97.5])
     assert found.interval == pytest.approx((low, high), abs=2e-3)
