@@ -150,7 +150,7 @@ def evaluate(
     from reidtune.analysis import plan_analysis
     from reidtune.delta import read_header
     from reidtune.evaluation import evaluate_dataset, result_beside
-    from reidtune.report.analysis import analysis_report
+    from reidtune.report.analysed import analysis_report
     from reidtune.report.matrix import matrix_tables
     from reidtune.report.output import check_output, check_sheet, write_result
     from reidtune.report.progress import counting
@@ -233,7 +233,7 @@ def _evaluate_features(
     """``evaluate --features``, with no model; ``given`` are arguments that are for evaluating one."""
     from reidtune.analysis import plan_analysis
     from reidtune.features import evaluate_features
-    from reidtune.report.analysis import analysis_report
+    from reidtune.report.analysed import analysis_report
     from reidtune.report.output import check_output, write_result
     from reidtune.report.tables import metrics_table
 
