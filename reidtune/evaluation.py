@@ -12,6 +12,7 @@ import open_clip
 import torch
 from torch import Tensor
 
+from reidtune.analysis import Analysis, analyse
 from reidtune.camera_embedding import choose_use, use_sentence
 from reidtune.config import parse_image_size
 from reidtune.data import Dataset, Record, check_files, open_dataset, require_split
@@ -60,6 +61,7 @@ def evaluate_dataset(
     untuned: bool = False,
     cache: bool = False,
     cameras: str | None = None,
+    analysis: Analysis | None = None,
 ) -> dict[str, Any]:
     """The object that ``evaluate --json`` prints; metrics are fractions 0–1.
 
@@ -139,6 +141,8 @@ def evaluate_dataset(
         say(
             f"{kept.found:,} of {kept.found + kept.computed:,} features from the cache (--no-cache computes them anew)."
         )
+    if analysis is not None:
+        ranking = _analysed(ranking, analysis)
     if sheet is not None:
         draw_sheet(ranking, sheet)
     own, result = model.describe(), ranking.result
@@ -236,6 +240,20 @@ def _rank_known(model: Model, dataset: Dataset, known: Known, **options: Any) ->
         shown=known.shown,
         matching={"pieces": known.pieces, "rows": (query.rows, gallery.rows)},
     )
+
+
+def _analysed(ranking: Ranking, analysis: Analysis) -> Ranking:
+    """The ranking after an analysis, of both directions where captions are queries."""
+    query, gallery, matching = ranking.query, ranking.gallery, ranking.matching
+    done = analyse(ranking.result, ranking.features, query, gallery, analysis, **matching)
+    facts = ranking.facts | done.facts
+    if ranking.captions:
+        plain = rank_features(*ranking.features[::-1], gallery, query, ranking.result.protocol)
+        back = analyse(plain, ranking.features[::-1], gallery, query, replace(analysis, decisions=False))
+        facts["image_to_text"] = scores(back.result) | back.facts
+    if done.rescored is not None:
+        matching = matching | {"rescored": done.rescored}
+    return replace(ranking, result=done.result, features=done.features, facts=facts, matching=matching)
 
 
 def draw_sheet(ranking: Ranking, path: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reidtune.analysis import Analysis, analyse
 from reidtune.data.labels import JUNK, Labels, partly, read_labels
 from reidtune.data.layouts.assemble import number_names, settle_protocol
 from reidtune.data.record import Record
@@ -42,6 +43,7 @@ def evaluate_features(
     similarity: str = "cosine",
     columns: Mapping[str, str] | None = None,
     say: Callable[[str], None] = lambda sentence: None,
+    analysis: Analysis | None = None,
 ) -> dict[str, Any]:
     """The object that ``evaluate --features --json`` prints: that of :func:`reidtune.evaluation.evaluate_dataset`
     without backbone and delta, and with what the features are.
@@ -57,6 +59,7 @@ def evaluate_features(
         similarity: ``cosine``, or ``euclidean`` of the features as they are.
         columns: which column of the tables is what, where they call them otherwise.
         say: gets sentences for the user.
+        analysis: what else is done; it holds the features in memory.
 
     Raises:
         DataError: a file is missing or damaged, features and labels do not agree, or no query can be scored.
@@ -100,7 +103,7 @@ def evaluate_features(
     chosen = settle_protocol(protocol, query.records, gallery.records, "text" if text else "image")
     modalities = known[0].modalities if all(label.modalities == known[0].modalities for label in known) else ()
     pieces = len(modalities) if len(modalities) > 1 and arrays[0].shape[1] % len(modalities) == 0 else 1
-    result = _rank(query, gallery, chosen, similarity, pieces)
+    result, facts = _rank(query, gallery, chosen, similarity, pieces, analysis)
     skipped = dict.fromkeys(query.names[row] for row in result.skipped_queries)
     return {
         "schema": 1,
@@ -110,7 +113,8 @@ def evaluate_features(
         "tie_rule": result.tie_rule,
         **scores(result),
         "skipped_examples": list(skipped)[:EXAMPLES],
-        **({"image_to_text": scores(_rank(gallery, query, chosen, similarity, pieces))} if text else {}),
+        **facts,
+        **({"image_to_text": _back(query, gallery, chosen, similarity, pieces, analysis)} if text else {}),
         **({"modalities": {side: list(modalities) for side in ("query", "gallery")}} if pieces > 1 else {}),
         "data": {"hash": _digest(query, gallery)},
         "backbone": None,
@@ -195,10 +199,23 @@ def _select(side: Side, rows: list[int]) -> Side:
     return Side(features, [side.records[row] for row in rows], [side.names[row] for row in rows])
 
 
-def _rank(query: Side, gallery: Side, protocol: str, similarity: str, pieces: int) -> RankResult:
+def _back(
+    query: Side, gallery: Side, protocol: str, similarity: str, pieces: int, analysis: Analysis | None
+) -> dict[str, Any]:
+    """The other direction; decisions are about the same pairs."""
+    analysis = None if analysis is None else replace(analysis, decisions=False)
+    result, facts = _rank(gallery, query, protocol, similarity, pieces, analysis)
+    return scores(result) | facts
+
+
+def _rank(
+    query: Side, gallery: Side, protocol: str, similarity: str, pieces: int, analysis: Analysis | None
+) -> tuple[RankResult, dict[str, Any]]:
+    """The ranking, and what an analysis says of it."""
+    pieces = pieces if similarity == "cosine" else 1
     key = "scene" if protocol == CROSS_SCENE else "camera"
     cameras = [[getattr(record, key) for record in side.records] for side in (query, gallery)]
-    return rank(
+    result = rank(
         query.features,
         gallery.features,
         query_ids=[record.identity for record in query.records],
@@ -207,8 +224,13 @@ def _rank(query: Side, gallery: Side, protocol: str, similarity: str, pieces: in
         gallery_cameras=None if None in cameras[1] else cameras[1],
         protocol=protocol,
         similarity=similarity,
-        pieces=pieces if similarity == "cosine" else 1,
+        pieces=pieces,
     )
+    if analysis is None:
+        return result, {}
+    features = query.features, gallery.features
+    done = analyse(result, features, query.records, gallery.records, analysis, similarity=similarity, pieces=pieces)
+    return done.result, done.facts
 
 
 def _digest(query: Side, gallery: Side) -> str:

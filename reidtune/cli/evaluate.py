@@ -34,6 +34,8 @@ EXAMPLES = (
     "reidtune evaluate demo:multimodal --matrix",
     "reidtune evaluate /data/RGBNT201 --delta runs/dmpt --query-modalities rgb,nir --gallery-modalities tir",
     "reidtune evaluate /data/Market-1501 --delta market.safetensors --json",
+    "reidtune evaluate demo --decisions --intervals",
+    "reidtune evaluate demo --expand alpha-qe:k=3 --rerank",
     "reidtune evaluate /data/Market-1501 --backbone ViT-B-16 --pretrained openai --image-size 256x128",
     "reidtune evaluate --features query.npy gallery.npy --labels query.csv gallery.csv",
 )
@@ -87,6 +89,26 @@ def evaluate(
     similarity: Annotated[
         str | None, typer.Option(help="Of --features: cosine (the default) or euclidean, of them as they are.")
     ] = None,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank by mutual neighbours (k-reciprocal).")] = False,
+    rerank_with: Annotated[
+        str | None, typer.Option(help="Re-rank with other settings than these: k1=20,k2=6,lambda=0.3.")
+    ] = None,
+    expand: Annotated[
+        str | None,
+        typer.Option(help="Expand queries by their nearest images: aqe or alpha-qe:k=5,alpha=3 (,side=both)."),
+    ] = None,
+    camera_means: Annotated[
+        bool, typer.Option("--camera-means", help="Subtract the mean feature of each camera of the test split.")
+    ] = False,
+    decisions: Annotated[
+        bool, typer.Option("--decisions", help="Print ROC, equal error rate, a threshold and open-set rates.")
+    ] = False,
+    at_fpr: Annotated[
+        float | None, typer.Option(help="Of --decisions: the false positive rate of the threshold. Default: 0.001.")
+    ] = None,
+    intervals: Annotated[
+        bool, typer.Option("--intervals", help="Print 95 % intervals of the metrics, by drawing identities again.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images (or captions) a batch.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     device: Device = "auto",
@@ -108,6 +130,15 @@ def evaluate(
     from reidtune.data.layouts.columns import parse_columns
 
     mapping = parse_columns(columns or ())
+    asked: dict[str, Any] = {
+        "camera_means": camera_means,
+        "expand": expand,
+        "rerank": rerank,
+        "rerank_with": rerank_with,
+        "decisions": decisions,
+        "at_fpr": at_fpr,
+        "intervals": intervals,
+    }
     if features is not None or labels is not None or similarity is not None:
         without = {
             "DATA": data,
@@ -128,19 +159,22 @@ def evaluate(
         }
         given = [name for name, value in without.items() if value is not None]
         _evaluate_features(
-            features or [], labels or [], similarity, protocol, mapping, given, output, force, as_json, quiet
+            features or [], labels or [], similarity, protocol, mapping, given, output, force, as_json, quiet, asked
         )
         return
     if data is None:
         raise SettingsError("DATA is missing.", "Give a folder, a table or demo, or --features and --labels.")
+    from reidtune.analysis import plan_analysis
     from reidtune.crossing import evaluate_all
     from reidtune.evaluation import result_beside
+    from reidtune.report.analysed import analysis_report
     from reidtune.report.crossing_tables import crossing_tables
     from reidtune.report.matrix import matrix_tables
     from reidtune.report.output import check_output, check_sheet, write_result
     from reidtune.report.progress import counting
     from reidtune.report.tables import metrics_table
 
+    analysis = plan_analysis(**asked, matrix=matrix)
     notes = stderr(quiet=quiet or as_json)
     results: list[dict[str, Any]] = []
     own: dict[Path, list[dict[str, Any]]] = {}
@@ -181,6 +215,7 @@ def evaluate(
             sheet=sheet,
             cache=cache,
             cameras=cameras,
+            analysis=analysis,
         ):
             results.append(result)
             if path is not None:
@@ -194,6 +229,8 @@ def evaluate(
         print_json(final)
     else:
         stdout().print(metrics_table(results) if len(sources) == 1 else crossing_tables(results, len(sources)))
+        if analysis is not None:
+            stdout().print(analysis_report(results))
         if matrix:
             stdout().print(matrix_tables(results))
     if output is not None:
@@ -211,9 +248,12 @@ def _evaluate_features(
     force: bool,
     as_json: bool,
     quiet: bool,
+    asked: dict[str, Any],
 ) -> None:
     """``evaluate --features``, with no model; ``given`` are arguments that are for evaluating one."""
+    from reidtune.analysis import plan_analysis
     from reidtune.features import evaluate_features
+    from reidtune.report.analysed import analysis_report
     from reidtune.report.output import check_output, write_result
     from reidtune.report.tables import metrics_table
 
@@ -226,6 +266,7 @@ def _evaluate_features(
         )
     if output is not None:
         check_output(output, force)
+    analysis = plan_analysis(**asked)
     notes = stderr(quiet=quiet or as_json)
     result = evaluate_features(
         features,
@@ -234,11 +275,14 @@ def _evaluate_features(
         similarity=similarity or "cosine",
         columns=columns,
         say=lambda words: note(notes, words),
+        analysis=analysis,
     )
     if as_json:
         print_json(result)
     else:
         stdout().print(metrics_table([result]))
+        if analysis is not None:
+            stdout().print(analysis_report([result]))
     if output is not None:
         write_result(result, output)
 

@@ -90,6 +90,7 @@ def obtained(result: dict[str, Any]) -> str:
         words.append(f"mean ± standard deviation of {result['draws']} draws of the gallery")
     if result.get("features", {}).get("similarity", "cosine") != "cosine":
         words.append(f"compared by {result['features']['similarity']} distance")
+    words += _applied(result.get("applied", {}))
     if any((left_out := result.get("left_out", {})).values()):
         sides = ((left_out["query"], "query", "queries"), (left_out["gallery"], f"gallery {one}", f"gallery {one}s"))
         counts = [f"{count:,} {single if count == 1 else many}" for count, single, many in sides if count]
@@ -106,6 +107,18 @@ def obtained(result: dict[str, Any]) -> str:
     if (back := result.get("image_to_text")) and back["queries"]["skipped"]:
         words.append(f"image to text, {back['queries']['skipped']:,} of {back['queries']['total']:,} images skipped")
     return f"{'; '.join(words)}. Metrics in percent. Ties are {result['tie_rule']}."
+
+
+def _applied(applied: dict[str, Any]) -> list[str]:
+    """What was done to the features or their ranking."""
+    words = ["the mean of each test camera subtracted"] if "camera_means" in applied else []
+    if one := applied.get("expansion"):
+        sides = "queries and gallery" if one["side"] == "both" else "queries"
+        settings = f"k {one['k']}" + (f", alpha {one['alpha']:g}" if "alpha" in one else "")
+        words.append(f"{sides} expanded ({one['kind']}, {settings})")
+    if one := applied.get("reranking"):
+        words.append(f"re-ranked (k1 {one['k1']}, k2 {one['k2']}, lambda {one['lambda']:g})")
+    return words
 
 
 def _sides(result: dict[str, Any], one: str) -> str:

@@ -167,10 +167,12 @@ def best_matches(
     *,
     pieces: int = 1,
     rows: Rows | None = None,
+    rescored: Callable[[slice], Tensor] | None = None,
 ) -> list[Record]:
     """The first ``count`` gallery records for query ``row``, ignored and junk ones left out, ties in gallery order.
 
     Features are L2-normalised, [Q, D] and [G, D]; ``pieces`` and ``rows`` are those of :func:`rank_features`.
+    ``rescored`` gives other scores of some queries, without junk, [q, G].
     """
     this = slice(row, row + 1)
     query_rows, gallery_rows = rows or (range(len(query)), range(len(gallery)))
@@ -188,8 +190,10 @@ def best_matches(
     out = junk[None].clone()
     if dropped is not None:
         out |= dropped
-    if anything_missing(query_features, pieces) or anything_missing(gallery_features, pieces):
-        row_scores = torch.full((1, len(gallery)), -torch.inf)  # junk is not of the gallery, nor of its means
+    row_scores = torch.full((1, len(gallery)), -torch.inf)  # junk is not of the gallery, nor of its means
+    if rescored is not None:
+        row_scores[:, ~junk] = rescored(this)
+    elif anything_missing(query_features, pieces) or anything_missing(gallery_features, pieces):
         row_scores[:, ~junk] = SharedGallery(gallery_features[~junk], pieces).scores(query_features[this])
     else:
         row_scores = query_features[this] @ gallery_features.T

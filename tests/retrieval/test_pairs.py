@@ -1,0 +1,75 @@
+"""Rankings of scores equal rankings of features."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from reidtune.errors import DataError, SettingsError
+from reidtune.retrieval.pairs import make_pairs, rank_scores
+from reidtune.retrieval.rank import rank
+
+
+def world(queries=20, gallery=50):
+    random = torch.Generator().manual_seed(0)
+    features = torch.randn(queries, 6, generator=random), torch.randn(gallery, 6, generator=random)
+    return features, {
+        "query_ids": [n % 5 for n in range(queries)],
+        "gallery_ids": [n % 6 - 1 for n in range(gallery)],
+        "query_cameras": [n % 3 for n in range(queries)],
+        "gallery_cameras": [n % 4 for n in range(gallery)],
+    }
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
+@pytest.mark.parametrize("protocol", ["cross-camera", "all", "cross-scene"])
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_scores_of_features_rank_like_features(similarity, protocol, pieces):
+    features, labels = world()
+    if pieces == 2:
+        features[1][::4, :3] = 0
+    options = labels | {"similarity": similarity, "protocol": protocol, "pieces": pieces}
+    found, expected = rank_scores(make_pairs(*features, **options)), rank(*features, **options)
+    torch.testing.assert_close(found.average_precision, expected.average_precision, equal_nan=True)
+    assert found.metrics() == pytest.approx(expected.metrics())
+    for name in ("skipped_queries", "queries", "gallery", "ignored", "protocol", "tie_rule"):
+        assert getattr(found, name) == getattr(expected, name)
+
+
+def test_other_scores_in_tiles_of_any_size():
+    features, labels = world()
+    pairs = make_pairs(*features, **labels)
+    expected = rank_scores(pairs)
+    scores = pairs.scores(slice(0, 20))
+    parts = (slice(0, 3), slice(3, 4), slice(4, 20))
+    found = rank_scores(pairs, ((part, scores[part]) for part in parts))
+    torch.testing.assert_close(found.average_precision, expected.average_precision)
+
+
+def test_arrays_lists_and_doubles():
+    features, labels = world()
+    expected = rank_scores(make_pairs(*features, **labels)).metrics()
+    for change in (lambda tensor: tensor.numpy(), lambda tensor: tensor.tolist(), lambda tensor: tensor.double()):
+        assert rank_scores(make_pairs(*map(change, features), **labels)).metrics() == pytest.approx(expected)
+
+
+def test_what_does_not_fit():
+    features, labels = world()
+    query, gallery = features
+    for wrong in (
+        {"query_ids": [0]},
+        {"gallery_ids": [0.5] * 50},
+        {"query_cameras": None},
+        {"protocol": "leave-one-out"},
+        {"protocol": "nothing"},
+        {"similarity": "dot"},
+        {"pieces": 4},
+    ):
+        with pytest.raises(SettingsError):
+            make_pairs(query, gallery, **(labels | wrong))
+    with pytest.raises(SettingsError):
+        make_pairs(query[:, :5], gallery, **labels)
+    with pytest.raises(SettingsError):
+        make_pairs(query[0], gallery, **labels)
+    with pytest.raises(DataError):
+        make_pairs(query / 0, gallery, **labels)
