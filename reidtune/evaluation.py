@@ -81,8 +81,9 @@ def evaluate_dataset(
     ``progress`` is told (images and captions done, in all); ``sheet`` is a picture file for :func:`draw_sheet`;
     ``untuned`` takes the delta's backbone and preprocessing without its tuner. With ``cache``, features that were
     computed before are taken from the cache folder and others kept there
-    (:class:`reidtune.retrieval.feature_cache.FeatureCache`). ``cameras`` says how a delta with
-    embeddings of cameras embeds data other than its own; see :func:`reidtune.camera_embedding.choose_use`.
+    (:class:`reidtune.retrieval.feature_cache.FeatureCache`). ``cameras`` says how a delta with embeddings of cameras
+    embeds data other than its own; see :func:`reidtune.camera_embedding.choose_use`. ``analysis`` is what else is done
+    with the features, which ``matrix`` leaves as they are.
 
     Raises:
         DataError: the data is missing or bad, or no query can be scored.
