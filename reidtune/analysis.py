@@ -15,9 +15,10 @@ from reidtune.retrieval.bootstrap import confidence_intervals
 from reidtune.retrieval.decisions import SUGGESTED, decide
 from reidtune.retrieval.expansion import Expansion, expand, subtract_camera_means
 from reidtune.retrieval.pairs import Pairs, make_pairs, rank_scores
+from reidtune.retrieval.protocol import LEAVE_ONE_OUT, RANDOM_GALLERY
 from reidtune.retrieval.rank import RankResult, rank
 from reidtune.retrieval.rerank import RerankSettings, reranker_of
-from reidtune.retrieval.scoring import Rows
+from reidtune.retrieval.scoring import Rows, same_rows
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,17 @@ def plan_analysis(
     return None if found == Analysis() else found
 
 
+def check_analysis(analysis: Analysis, protocol: str) -> None:
+    """Raise :class:`SettingsError` where the protocol does not allow an analysis: galleries that are drawn at random
+    have decisions alone, about all pairs but an image with itself."""
+    if protocol == RANDOM_GALLERY and (analysis.changes or analysis.intervals):
+        what = "Intervals over identities" if not analysis.changes else "Re-ranking, expansion or camera means"
+        raise SettingsError(
+            f"{what} are not for the protocol {protocol}, whose galleries are drawn ten times.",
+            "Leave them out, or choose --protocol leave-one-out.",
+        )
+
+
 def _settings(flag: str, text: str, types: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
     """``k1=20,lambda=0.3`` as values of these types."""
     found: dict[str, Any] = {}
@@ -117,10 +129,14 @@ def analyse(
     :func:`reidtune.retrieval.scoring.rank_features`.
 
     Raises:
-        SettingsError: camera means without cameras, or a change that Euclidean distances do not allow.
+        SettingsError: camera means without cameras, or what Euclidean distances or the protocol do not allow.
         DataError: decisions where all pairs are of one kind.
     """
-    protocol = result.protocol
+    protocol, of = result.protocol, "cosine" if similarity == "cosine" else "minus the squared Euclidean distance"
+    check_analysis(analysis, protocol)
+    if protocol == RANDOM_GALLERY:  # which image is the gallery matters to no pair
+        protocol, of = LEAVE_ONE_OUT, f"{of} of all test images"
+        rows = rows or same_rows(query, gallery)
     places = [_places(side, "scene" if protocol == "cross-scene" else "camera") for side in (query, gallery)]
     pairs = make_pairs(
         *features,
@@ -161,7 +177,6 @@ def analyse(
         result, rescored = rank_scores(pairs, reranker.tiles()), reranker.scores
         facts["applied"]["reranking"] = analysis.rerank.describe()
     if analysis.decisions:
-        of = "cosine" if similarity == "cosine" else "minus the squared Euclidean distance"
         changed = " of the changed features" if analysis.camera_means or analysis.expansion is not None else ""
         facts["decisions"] = {"scores": of + changed, **decide(pairs, fpr=analysis.fpr).to_json()}
     if analysis.intervals:

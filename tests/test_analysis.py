@@ -6,9 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from reidtune.analysis import Analysis, analyse, plan_analysis
+from reidtune.analysis import Analysis, analyse, check_analysis, plan_analysis
 from reidtune.data.record import Record
 from reidtune.errors import SettingsError
+from reidtune.retrieval.decisions import decisions
 from reidtune.retrieval.expansion import Expansion
 from reidtune.retrieval.rank import rank
 from reidtune.retrieval.rerank import RerankSettings, rerank
@@ -119,3 +120,26 @@ def test_camera_means_need_cameras(world):
     plain = rank_features(*features, query, unknown, "all")
     with pytest.raises(SettingsError, match="some have none"):
         analyse(plain, features, query, unknown, plan_analysis(camera_means=True))
+
+
+@pytest.mark.parametrize("wrong", [{"rerank": True}, {"expand": "aqe"}, {"camera_means": True}, {"intervals": True}])
+def test_random_galleries_have_decisions_alone(wrong):
+    """Else each query would be compared with itself."""
+    with pytest.raises(SettingsError, match="are not for the protocol random-gallery"):
+        check_analysis(plan_analysis(**wrong), "random-gallery")
+    check_analysis(plan_analysis(**wrong), "leave-one-out")
+    with pytest.raises(SettingsError, match="draws galleries to rank"):
+        rerank([[1.0]], [[1.0]], query_ids=[1], gallery_ids=[1], protocol="random-gallery")
+
+
+def test_decisions_beside_random_galleries_are_about_all_pairs_but_an_image_with_itself(world):
+    features, _, gallery = world
+    people = [record for record in gallery if record.identity > 0]
+    rows = torch.tensor([record.identity > 0 for record in gallery])
+    both = (features[1][rows],) * 2
+    result = rank_features(*both, people, people, "random-gallery")
+    found = analyse(result, both, people, people, Analysis(decisions=True)).facts["decisions"]
+    ids = [record.identity for record in people]
+    wanted = decisions(*both, query_ids=ids, gallery_ids=ids, protocol="leave-one-out").to_json()
+    assert found == {"scores": "cosine of all test images"} | wanted
+    assert found["pairs"]["genuine"] == sum(ids.count(one) - 1 for one in ids)

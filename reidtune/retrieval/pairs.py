@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reidtune.errors import DataError, SettingsError
-from reidtune.retrieval.protocol import LEAVE_ONE_OUT, check_protocol, ignored, needs_places
+from reidtune.retrieval.protocol import LEAVE_ONE_OUT, RANDOM_GALLERY, check_protocol, ignored, needs_places
 from reidtune.retrieval.rank import JUNK, SIMILARITIES, RankResult, score_rows
 from reidtune.retrieval.shared import SharedGallery, anything_missing
 
@@ -131,6 +131,8 @@ def make_pairs(
         DataError: features that are not finite.
     """
     check_protocol(protocol)
+    if protocol == RANDOM_GALLERY:  # else a query would be compared with itself
+        raise SettingsError(f"The protocol {protocol} draws galleries to rank, not pairs.", "Use leave-one-out.")
     if similarity not in SIMILARITIES:
         raise SettingsError(f'Unknown similarity "{similarity}".', f"Choose one of {', '.join(SIMILARITIES)}.")
     queries, items = _features(query, "query"), _features(gallery, "gallery")

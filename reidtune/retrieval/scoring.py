@@ -123,7 +123,7 @@ def rank_features(
     """:func:`reidtune.retrieval.rank.rank` with identities and cameras (or scenes) of the records; ``rows`` of queries
     and gallery are for ``leave-one-out`` and ``random-gallery`` of parts of a set."""
     if rows is None and protocol == RANDOM_GALLERY:  # distractors are in the gallery alone
-        rows = _same([id(record) for record in query], [id(record) for record in gallery])
+        rows = same_rows(query, gallery)
     return rank(
         query_features,
         gallery_features,
@@ -136,6 +136,12 @@ def rank_features(
         protocol=protocol,
         pieces=pieces,
     )
+
+
+def same_rows(query: Sequence[Record], gallery: Sequence[Record]) -> Rows:
+    """Which sample each record is: the same number for the same object, on either side."""
+    rows = {key: row for row, key in enumerate(dict.fromkeys(id(record) for record in (*query, *gallery)))}
+    return [rows[id(record)] for record in query], [rows[id(record)] for record in gallery]
 
 
 def scores(result: RankResult) -> dict[str, Any]:
@@ -260,12 +266,6 @@ def validate_text(
         "skipped": len(result.skipped_queries),
         "split": split,
     }
-
-
-def _same(query: Sequence[int], gallery: Sequence[int]) -> Rows:
-    """The same number for the same key, on either side."""
-    rows = {key: row for row, key in enumerate(dict.fromkeys([*query, *gallery]))}
-    return [rows[key] for key in query], [rows[key] for key in gallery]
 
 
 def _places(records: Sequence[Record], protocol: str) -> list[int] | None:

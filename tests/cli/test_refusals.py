@@ -49,9 +49,10 @@ def test_data_that_is_missing_empty_or_unrecognisable(capsys, tmp_path):
     refused(capsys, 4, arguments=["train", tmp_path / "odd"])
 
 
-def test_data_of_layouts_that_are_not_read_yet(capsys, tmp_path):
-    (tmp_path / "list_train.txt").touch()
-    refused(capsys, 4, "MSMT17", "not read yet", arguments=["train", tmp_path])
+def test_the_original_cuhk03_is_not_read(capsys, tmp_path):
+    (tmp_path / "cuhk-03.mat").touch()
+    for command in ("train", "evaluate", "data"):
+        refused(capsys, 4, "is the original CUHK03", "Take CUHK03-NP", arguments=[command, tmp_path])
 
 
 def test_an_unknown_layout_or_protocol_gets_a_suggestion(capsys, world):

@@ -46,7 +46,7 @@ def describe(
     everything = [*train, *query, *gallery]
     seen = len(cameras(everything))
     words.append(_count(seen, "camera", "cameras") if seen else "cameras unknown")
-    if modalities and protocol == "cross-scene":
+    if protocol == "cross-scene":
         words.append(_count(len({record.scene for record in everything} - {None}), "scene", "scenes"))
     if modalities:
         words.append(f"modalities {' '.join([', '.join(modalities[:-1]), 'and', modalities[-1]])}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ class Files:
         self.folder = folder
         start = len(str(folder)) + 1
         below = images_below(folder, skipped) if folder.is_dir() else []
-        self.whole = {str(file)[start:].replace("\\", "/"): file for file in below}
+        self.whole = {str(file)[start:].replace(os.sep, "/"): file for file in below}
         self.stems = {name.rpartition(".")[0]: file for name, file in self.whole.items()}
 
     def find(self, list_file: Path, rows: Sequence[Listed], suffix: str = "") -> tuple[list[Path], list[str]]:
@@ -65,7 +66,7 @@ class Files:
         for row in rows:
             file = self.whole.get(row.name) or self.stems.get(row.name)
             if file is None:
-                file = self.folder / f"{row.name}{'' if '.' in row.name else suffix}"
+                file = Path(f"{self.folder}/{row.name}{'' if '.' in row.name else suffix}")
                 missing.append(row.name)
             found.append(file)
         if len(missing) == len(rows):

@@ -35,7 +35,10 @@ def read(path: Path, protocol: str | None = None, *, size: int | None = None) ->
     lists = [TRAIN] if (path / SPLIT / TRAIN).is_file() else []
     if size is not None and size not in there:
         others = f"; there are {', '.join(map(_test, there))}" if there else ""
-        raise DataError(f'"{show(path / SPLIT)}" has no {_test(size)}{others}.', "Choose a test list that is there.")
+        raise DataError(
+            f'"{show(path / SPLIT)}" has no {_test(size)}{others}.',
+            f"Choose {' or '.join(f'--layout {_name(one)}' for one in there)}." if there else "Add it.",
+        )
     if not (lists or there):
         raise DataError(
             f'"{show(path)}" has no {SPLIT}/{TRAIN} and no {SPLIT}/{_test(SIZES[0])}, the lists of VehicleID.',

@@ -66,7 +66,8 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
     if len(known) < len(rows):
         notes.append(f"Images of unknown individuals left out: {len(rows) - len(known):,}.")
     if scenes[0] is not None:
-        notes.append("The days of the column date are scenes; --protocol cross-scene leaves out the query's own day.")
+        how = "" if protocol == "cross-scene" else "; --protocol cross-scene leaves out the query's own day"
+        notes.append(f"The days of the column date are scenes{how}.")
     if "bbox" in columns:
         notes.append("Careful: the boxes of the column bbox are not read; whole images are, so crop them before.")
     unread = [show(name) for name in columns if name and name not in (*READ, "bbox")]

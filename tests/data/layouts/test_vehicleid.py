@@ -53,8 +53,11 @@ def test_the_test_list_is_chosen_by_the_layout(vehicleid):
     assert dataset.train == open_dataset(root).train
     assert "The test split is test_list_1600.txt; others: --layout vehicleid." in dataset.sentence
     assert dataset.manifest()["hash"] != open_dataset(root).manifest()["hash"]
-    with pytest.raises(DataError, match=r"has no test_list_2400\.txt; there are test_list_800\.txt, test_list_1600"):
+    with pytest.raises(
+        DataError, match=r"has no test_list_2400\.txt; there are test_list_800\.txt, test_list_1600"
+    ) as error:
         open_dataset(root, layout="vehicleid-2400")
+    assert error.value.hint == "Choose --layout vehicleid or --layout vehicleid-1600."
 
 
 @pytest.mark.parametrize("size", [1600, 2400, 3200, 6000, 13164])

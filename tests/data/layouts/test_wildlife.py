@@ -55,6 +55,8 @@ def test_the_day_is_the_scene(table):
     dataset = open_dataset(root, protocol="cross-scene")
     assert dataset.protocol == "cross-scene"
     assert [record.scene for record in dataset.query] == [1, 2, 2]
+    assert "cameras unknown, 3 scenes; same-identity same-scene pairs" in dataset.sentence
+    assert "The days of the column date are scenes." in dataset.sentence
     undated = open_dataset(table(*ROWS[:4], "5,t04,images/5.png,,left,green turtle,test"))
     assert {record.scene for record in undated.query} == {None}
     assert "days" not in undated.sentence
