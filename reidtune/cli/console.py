@@ -61,13 +61,13 @@ def plain_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         before = warnings.showwarning
 
-        def show(message: Any, category: type[Warning], filename: str, *more: Any) -> None:
+        def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: Any) -> None:
             if Path(filename).is_relative_to(_PACKAGE):
                 print_error(str(message), label="Warning:")
             else:
-                before(message, category, filename, *more)
+                before(message, category, filename, lineno, *more)
 
-        warnings.showwarning = show
+        warnings.showwarning = show  # type: ignore[assignment]
         warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
         yield
 
