@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from reidtune import __version__
-from reidtune.cli.console import print_error
+from reidtune.cli.console import plain_warnings, print_error
 from reidtune.errors import ReidtuneError
 
 # Command and module of reidtune.cli; the function is called like the module. A module may have EXAMPLES, and COMMAND, a
@@ -71,7 +71,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; errors have been printed."""
     try:
         # Typer itself prints usage errors (2) and turns Ctrl-C into 130; both arrive here as SystemExit.
-        build()(list(arguments), prog_name="reidtune")
+        with plain_warnings():
+            build()(list(arguments), prog_name="reidtune")
         code = 0
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_PACKAGE = Path(__file__).parents[1]
+# Control characters, those that turn the direction of text, and bytes of file names that are no UTF-8.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def stdout() -> Console:
@@ -34,7 +39,7 @@ def clean(value: Any) -> str:
     square brackets are no markup."""
     from rich.markup import escape
 
-    return escape(_CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", str(value)))
+    return escape(_CONTROL.sub(lambda match: ascii(match[0])[1:-1], str(value)))
 
 
 def note(console: Console, sentence: str) -> None:
@@ -48,6 +53,23 @@ def print_error(message: str, hint: str = "", label: str = "Error:") -> None:
     console.print(f"[bold red]{label}[/] {clean(message)}" if label else clean(message), soft_wrap=True)
     if hint:
         console.print(clean(hint), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Within, our own warnings are sentences on stderr, and Pillow does not warn of images that are refused anyway."""
+    with warnings.catch_warnings():
+        before = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: Any) -> None:
+            if Path(filename).is_relative_to(_PACKAGE):
+                print_error(str(message), label="Warning:")
+            else:
+                before(message, category, filename, lineno, *more)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
+        yield
 
 
 def print_json(values: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reidtune.cli.console import note, print_json, stderr, stdout
+from reidtune.cli.console import clean, note, print_json, stderr, stdout
 from reidtune.cli.options import Columns, Json, Layout, Protocol, Quiet
 
 EXAMPLES = (
@@ -62,6 +62,8 @@ def data(
         if not as_json:
             if results:
                 stdout().print()
+            if more:
+                stdout().print(f"[bold]{clean(result['data'])}[/]", soft_wrap=True)
             note(notes, result["sentence"])
             stdout().print(survey_report(result))
         results.append(result)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from reidtune.data.scan import show
 from reidtune.errors import DataError
 
 MAX_PIXELS = 89_478_485  # 256 MiB of RGB; Pillow's own limit for a warning
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000")
 HINT = "Replace the file or take it out of the dataset."
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations in which width and height change places
 
@@ -32,8 +35,9 @@ class Header:
 def read_image(file: ImageFile) -> Image.Image:
     """The image as Pillow mode RGB, turned as its EXIF orientation says, then cropped to ``file.crop``.
 
-    Transparent pixels are laid on white. 16-bit grey keeps its upper 8 bits; floating-point grey is taken as 0–1, or
-    as 0–255 where it exceeds 1. Of an animation the first frame is read.
+    Transparent pixels are laid on white. 16-bit values keep their upper 8 bits; floating-point grey is taken as 0–1, or
+    as 0–255 where it exceeds 1. CMYK in JPEG is taken as inverted, as Adobe and libjpeg write it. Of an animation the
+    first frame is read. Whatever its name, a file is read as one of :data:`FORMATS`, none of which runs a program.
 
     Raises ``DataError`` naming the file: missing, empty, no file but a pipe or device, no image, cut short, over
     ``MAX_PIXELS``, not of the size it must have, or smaller than its crop.
@@ -41,7 +45,7 @@ def read_image(file: ImageFile) -> Image.Image:
     path = file.path
     try:
         _refuse_special(path)
-        with Image.open(path) as image:
+        with _open(path) as image:
             _refuse_bomb(path, image)
             image.load()
             rgb = to_rgb(image)
@@ -63,12 +67,24 @@ def check_header(file: ImageFile, *others: ImageFile) -> None:
         refuse_size(one, size)
 
 
+def _open(path: Path) -> Image.Image:
+    """Pillow goes by a file's content, and would hand PostScript in a file called ``x.jpg`` to Ghostscript."""
+    return Image.open(path, formats=_formats())
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those that this Pillow reads."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
 def read_header(path: Path) -> Header:
     """What the header of ``path`` tells; pixels are never decoded, so that the orientation of a PNG that keeps it
     behind its pixels is not seen. Raises ``DataError`` where the file cannot be read."""
     try:
         _refuse_special(path)
-        with Image.open(path) as image:
+        with _open(path) as image:
             _refuse_bomb(path, image)
             late = image.format == "PNG" and "exif" not in image.info  # Pillow would decode to look for it
             orientation = 1 if late else _orientation(image)
@@ -86,7 +102,7 @@ def image_size(path: Path, upright: bool = True) -> tuple[int, int]:
     ``DataError`` where the header tells that the file cannot be read."""
     try:
         _refuse_special(path)
-        with Image.open(path) as image:
+        with _open(path) as image:
             _refuse_bomb(path, image)
             width, height = image.size
             return (height, width) if upright and _orientation(image) in SIDEWAYS else (width, height)
@@ -173,9 +189,11 @@ def _to_8_bit(values: np.ndarray) -> np.ndarray:
 def _reason(path: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "is a link to a file that does not exist" if path.is_symlink() else "does not exist"
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return "is a link that leads in a circle"
     if isinstance(error, PermissionError):
         return "may not be read (no permission)"
-    if isinstance(error, Image.DecompressionBombError):
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"has more than the {MAX_PIXELS:,} pixels that are read"
     if path.is_dir():
         return "is a folder, not an image"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -83,13 +83,14 @@ def some_images(folder: Path, number: int) -> list[Path]:
         return [folder / name for name in sorted(islice(images, number))]
 
 
-def images_below(folder: Path, skipped: Skipped | None = None) -> list[Path]:
+def images_below(folder: Path, skipped: Skipped | None = None, above: Sequence[Path] = ()) -> list[Path]:
     """The image files inside ``folder`` and all folders below it, in the order of their paths.
 
-    Links to files and folders are followed; a folder that links back to one above it is entered once.
+    Links to files and folders are followed; one that leads back to a folder above it, or to one of the folders
+    ``above``, is not entered.
     """
     skipped = skipped if skipped is not None else Skipped()
-    return list(_walk(folder, skipped, ()))
+    return list(_walk(folder, skipped, tuple(map(_identity, above))))
 
 
 @contextlib.contextmanager
@@ -119,9 +120,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _walk(folder: Path, skipped: Skipped, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+def _identity(folder: Path) -> tuple[int, int]:
+    """What all links to one folder share."""
     status = folder.stat()
-    own = (status.st_dev, status.st_ino)
+    return status.st_dev, status.st_ino
+
+
+def _walk(folder: Path, skipped: Skipped, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    own = _identity(folder)
     if own in above:
         return
     names, folders = _read(folder, skipped)

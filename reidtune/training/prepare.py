@@ -13,6 +13,7 @@ from reidtune.data import check_files, require_split
 from reidtune.data.captions import one_caption_each
 from reidtune.data.join import carve, open_datasets
 from reidtune.data.record import Dataset, Record, cameras, identities
+from reidtune.data.scan import show
 from reidtune.devices import check_precision, choose_device
 from reidtune.errors import SettingsError
 from reidtune.methods.base import Facts, Method
@@ -116,7 +117,7 @@ def delta_header(prepared: Prepared, metrics: dict[str, Any]) -> dict[str, Any]:
                 "split": "training identities" if prepared.carved else "the layout's own",
                 "fraction": config.data.validation_fraction,
                 "seed": config.seed,
-                "identities": [names.get(identity, str(identity)) for identity in validation_identities],
+                "identities": [show(names.get(identity, str(identity))) for identity in validation_identities],
             },
             "noun": config.data.noun,
         },

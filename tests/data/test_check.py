@@ -43,7 +43,9 @@ def test_a_file_of_several_images_is_opened_once_and_each_crop_is_looked_at(phot
     left, right = ImageFile(path, (0, 0, 10, 40), (20, 40)), ImageFile(path, (10, 0, 20, 40), (20, 40))
     strip = Record((left, right), 1, modalities=("rgb", "nir"))
     opened = []
-    monkeypatch.setattr(image_module.Image, "open", lambda path: opened.append(path) or open_image(path))
+    monkeypatch.setattr(
+        image_module.Image, "open", lambda path, **more: opened.append(path) or open_image(path, **more)
+    )
     calls = []
     check_files([strip, strip], progress=lambda *done: calls.append(done))
     assert (calls, opened) == ([(1, 1)], [path])

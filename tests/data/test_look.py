@@ -87,7 +87,7 @@ def test_what_cannot_be_read_is_said_and_stops_nothing(tmp_path):
         ("text", "is not an image"),
         ("cut", "is damaged"),
         ("gone", "does not exist"),
-        ("circle", "Too many levels"),
+        ("circle", "leads in a circle"),
         ("pipe", "is no file but a pipe"),
         ("folder", "is a folder"),
     ):

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
+import pytest
+
+from reidtune.data import open_dataset, scan
 from reidtune.data.scan import Skipped, has_images, images_below, images_in, show, subfolders
+from reidtune.errors import DataError
 
 
 def test_images_are_listed_by_name_and_the_rest_is_counted(put):
@@ -69,3 +74,44 @@ def test_a_link_in_a_circle_is_listed_and_no_folder(put):
     assert [path.name for path in images_below(root)] == ["a.png", "circle.png"]
     assert has_images(root)
     assert subfolders(root) == []
+
+
+def test_a_link_to_a_folder_above_the_first_one_is_not_entered(put):
+    root = put("ann/1.png", "bob/1.png")
+    (root / "ann" / "everyone").symlink_to(root, target_is_directory=True)
+    below = [path.relative_to(root).as_posix() for path in images_below(root / "ann", above=(root,))]
+    assert below == ["ann/1.png"]
+
+
+def test_some_images_are_found_without_reading_the_whole_folder(put, monkeypatch):
+    root = put(*[f"{n:02d}.png" for n in range(40)], "deep.png/x.png", ".hidden.png")
+    seen = []
+    look = scan.is_image_name
+    monkeypatch.setattr(scan, "is_image_name", lambda name: seen.append(name) or look(name))
+    assert len(scan.some_images(root, 3)) == 3
+    assert len(seen) < 10
+    assert [path.name for path in scan.some_images(root, 100)] == [f"{n:02d}.png" for n in range(40)]
+
+
+def test_garbage_is_collected_again_after_a_listing_also_a_failed_one(tmp_path):
+    with pytest.raises(DataError):
+        open_dataset(tmp_path)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with scan.without_collection():
+            assert not gc.isenabled()
+        assert not gc.isenabled()  # who had switched it off keeps it so
+    finally:
+        gc.enable()
+
+
+def test_endings_decide_in_any_case_and_a_point_alone_is_none():
+    assert [scan.is_image_name(name) for name in ("a.JPG", "a.b.webp", "jpg", "a.", "a.jpg.txt", "a.jpg ")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]

@@ -50,7 +50,7 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
             notes.append(f"Folders that are no split are left out: {_some(others)}.")
     else:
         splits = {"": root}
-    found = {split: _identity_folders(folder, skipped, notes) for split, folder in splits.items()}
+    found = {split: _identity_folders(root, folder, skipped, notes) for split, folder in splits.items()}
     numbers = number_names(name for folders in found.values() for name in folders)
     parts = {
         split: [Record((ImageFile(file),), numbers[name]) for name, files in folders.items() for file in files]
@@ -77,9 +77,9 @@ def _is_split(folder: Path) -> bool:
     return folder.name.lower() in SPLITS and bool(subfolders(folder))
 
 
-def _identity_folders(folder: Path, skipped: Skipped, notes: list[str]) -> dict[str, list[Path]]:
+def _identity_folders(root: Path, folder: Path, skipped: Skipped, notes: list[str]) -> dict[str, list[Path]]:
     """Image files by identity name, empty folders left out and told."""
-    found = {child.name: images_below(child, skipped) for child in subfolders(folder)}
+    found = {child.name: images_below(child, skipped, (root, folder)) for child in subfolders(folder)}
     empty = [name for name, files in found.items() if not files]
     if empty:
         notes.append(f"Folders without images are left out: {_some(empty)}.")
