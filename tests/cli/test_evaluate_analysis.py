@@ -74,6 +74,11 @@ def test_features_are_printed_in_percent(evaluate, files):
 
 
 def test_captions_and_images_in_files(evaluate, files):
+    features, labels = files
+    backwards = {f"{side}_ids": labels[f"{other}_ids"] for side, other in (("query", "gallery"), ("gallery", "query"))}
+    out = evaluate(*TWO.split(), "--protocol=cross-modality", "--rerank-with=k1=5,k2=2", "--json")[1]
+    expected = rerank(*features[::-1], **backwards, protocol="cross-modality", k1=5, k2=2)
+    assert json.loads(out)["image_to_text"]["metrics"] == expected.metrics()
     options = [
         "--protocol",
         "cross-modality",
@@ -122,7 +127,8 @@ def test_captions(evaluate, backbone, tmp_path):
     code, out, _ = evaluate(data, backbone, "--rerank-with=k1=3,k2=2", "--decisions", "--intervals", "--json")
     assert code == 0
     result = json.loads(out)
-    assert result["image_to_text"]["metrics"] != result["image_to_text"]["without"]["metrics"]
+    assert result["metrics"] != result["without"]["metrics"]
+    assert result["image_to_text"]["applied"] == result["applied"]
     pairs = result["decisions"]["pairs"]
     assert pairs["genuine"] + pairs["impostor"] == result["queries"]["total"] * result["gallery"]["total"]
     code, out, _ = evaluate(data, backbone, "--rerank", "--decisions", "--intervals")
