@@ -124,7 +124,7 @@ def test_captions(evaluate, backbone, tmp_path):
 
     render_world(tmp_path / "world", identities=8, kinds=("text",))
     data = tmp_path / "world" / "text"
-    code, out, _ = evaluate(data, backbone, "--rerank-with=k1=3,k2=2", "--decisions", "--intervals", "--json")
+    code, out, _ = evaluate(data, backbone, "--expand=aqe:k=3", "--rerank", "--decisions", "--intervals", "--json")
     assert code == 0
     result = json.loads(out)
     assert result["metrics"] != result["without"]["metrics"]
