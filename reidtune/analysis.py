@@ -15,6 +15,7 @@ from reidtune.retrieval.bootstrap import confidence_intervals
 from reidtune.retrieval.decisions import SUGGESTED, decide
 from reidtune.retrieval.expansion import Expansion, expand, subtract_camera_means
 from reidtune.retrieval.pairs import Pairs, make_pairs, rank_scores
+from reidtune.retrieval.protocol import RANDOM_GALLERY
 from reidtune.retrieval.rank import RankResult, rank
 from reidtune.retrieval.rerank import RerankSettings, reranker_of
 from reidtune.retrieval.scoring import Rows
@@ -91,6 +92,16 @@ def _known(types: Mapping[str, Any]) -> str:
     return f"Settings are {', '.join(types)}, as in {next(iter(types))}=10."
 
 
+def check_analysis(protocol: str) -> None:
+    """Raise :class:`SettingsError` where a protocol has no single gallery to analyse."""
+    if protocol == RANDOM_GALLERY:
+        raise SettingsError(
+            "The protocol random-gallery ranks several galleries; re-ranking, expansion, decisions and intervals are about "
+            "one.",
+            "Use --protocol leave-one-out with them.",
+        )
+
+
 @dataclass(frozen=True)
 class Analysed:
     """The ranking and the features [Q, D], [G, D] after an analysis, and what ``evaluate --json`` says of it.
@@ -117,10 +128,12 @@ def analyse(
     :func:`reidtune.retrieval.scoring.rank_features`.
 
     Raises:
-        SettingsError: camera means without cameras, or a change that Euclidean distances do not allow.
+        SettingsError: camera means without cameras, a change that Euclidean distances do not allow, or random
+            galleries.
         DataError: decisions where all pairs are of one kind.
     """
     protocol = result.protocol
+    check_analysis(protocol)
     places = [_places(side, "scene" if protocol == "cross-scene" else "camera") for side in (query, gallery)]
     pairs = make_pairs(
         *features,

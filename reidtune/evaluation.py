@@ -12,7 +12,7 @@ import open_clip
 import torch
 from torch import Tensor
 
-from reidtune.analysis import Analysis, analyse
+from reidtune.analysis import Analysis, analyse, check_analysis
 from reidtune.camera_embedding import choose_use, use_sentence
 from reidtune.config import parse_image_size
 from reidtune.data import Dataset, Record, check_files, open_dataset, require_split
@@ -105,6 +105,8 @@ def evaluate_dataset(
     header = None if path is None or untuned else read_header(path)
     manifest = dataset.manifest()["hash"]
     dataset = _as_task(dataset, task)
+    if analysis is not None:
+        check_analysis(dataset.protocol)
     use = None
     if header is not None:
         everything = (*dataset.query, *dataset.gallery)

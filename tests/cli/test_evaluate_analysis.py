@@ -147,6 +147,13 @@ def test_samples_of_several_modalities(evaluate, spectral_world, backbone):
     assert evaluate(spectral_world, backbone, "--matrix", "--intervals", "-q")[0] == 0
 
 
+def test_random_galleries_are_refused(evaluate, files, small_world, backbone):
+    for data in ([str(small_world), backbone], ["--features", "gallery.npy", "--labels", "gallery.csv"]):
+        code, out, err = evaluate(*data, "--protocol", "random-gallery", "--intervals")
+        assert (code, out) == (2, "")
+        assert "ranks several galleries" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
