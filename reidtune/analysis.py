@@ -96,8 +96,8 @@ def check_analysis(protocol: str) -> None:
     """Raise :class:`SettingsError` where a protocol has no single gallery to analyse."""
     if protocol == RANDOM_GALLERY:
         raise SettingsError(
-            "The protocol random-gallery ranks several galleries; re-ranking, expansion, decisions and intervals are about "
-            "one.",
+            "The protocol random-gallery ranks several galleries; re-ranking, expansion, decisions and intervals are "
+            "about one.",
             "Use --protocol leave-one-out with them.",
         )
 
