@@ -14,7 +14,8 @@ from torch import Tensor
 
 from reidtune.errors import DataError, SettingsError
 from reidtune.retrieval.protocol import LEAVE_ONE_OUT, RANDOM_GALLERY, check_protocol, ignored, needs_places
-from reidtune.retrieval.rank import JUNK, SIMILARITIES, RankResult, score_rows
+from reidtune.retrieval.rank import JUNK, SIMILARITIES, RankResult
+from reidtune.retrieval.score_rows import score_rows
 from reidtune.retrieval.shared import SharedGallery, anything_missing
 
 _ENTRIES = 2**21  # scores at a time: 8 MB
@@ -102,12 +103,13 @@ class Pairs:
         compared by one cosine."""
         if self.shared is None:
             return self
-        means, sides = self.shared.means, []
-        for features in (self.query, self.gallery):
-            parts = F.normalize(features.reshape(len(features), self.pieces, -1), dim=2)
-            filled = torch.where(parts.any(2, keepdim=True), parts, means)
-            sides.append(F.normalize(filled.flatten(1)))
-        return replace(self, query=sides[0], gallery=sides[1])
+        query, gallery = (
+            F.normalize(features.reshape(len(features), self.pieces, -1), dim=2)
+            for features in (self.query, self.gallery)
+        )
+        means = gallery.sum(0) / gallery.any(2).sum(0).clamp(min=1)[:, None]
+        sides = [torch.where(parts.any(2, keepdim=True), parts, means).flatten(1) for parts in (query, gallery)]
+        return replace(self, query=F.normalize(sides[0]), gallery=F.normalize(sides[1]))
 
 
 def make_pairs(
@@ -187,7 +189,16 @@ def rank_scores(pairs: Pairs, scores: Iterable[tuple[slice, Tensor]] | None = No
     if len(skipped) == count:
         raise DataError(f"None of the {count} queries can be scored: none has a positive.", "Use the protocol all.")
     junk = len(pairs.kept) - len(pairs.gallery)
-    return RankResult(precision, penalty, first, skipped, count, len(pairs.gallery), junk, pairs.protocol)
+    return RankResult(
+        average_precision=precision,
+        inverse_negative_penalty=penalty,
+        first_hit=first,
+        skipped_queries=skipped,
+        queries=count,
+        gallery=len(pairs.gallery),
+        ignored=junk,
+        protocol=pairs.protocol,
+    )
 
 
 def _features(values: Any, name: str) -> Tensor:

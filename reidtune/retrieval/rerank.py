@@ -56,7 +56,8 @@ def rerank(query: Any, gallery: Any, *, k1: int = 20, k2: int = 6, weight: float
         labels: the other arguments of :func:`reidtune.rank`.
 
     Neighbours are sought among queries and gallery together, without labels; junk is taken out before. Under
-    ``leave-one-out`` the two are one set, and each sample stands in it once.
+    ``leave-one-out`` the two are one set, and each sample stands in it once. Where queries are captions and all their
+    neighbours captions, too, no image shares any, and the order stays.
 
     Raises:
         SettingsError: arguments that do not fit, see :func:`reidtune.rank`; ``k1``, ``k2`` or ``weight`` out of range.

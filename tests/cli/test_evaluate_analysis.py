@@ -74,6 +74,11 @@ def test_features_are_printed_in_percent(evaluate, files):
 
 
 def test_captions_and_images_in_files(evaluate, files):
+    features, labels = files
+    backwards = {f"{side}_ids": labels[f"{other}_ids"] for side, other in (("query", "gallery"), ("gallery", "query"))}
+    out = evaluate(*TWO.split(), "--protocol=cross-modality", "--rerank-with=k1=5,k2=2", "--json")[1]
+    expected = rerank(*features[::-1], **backwards, protocol="cross-modality", k1=5, k2=2)
+    assert json.loads(out)["image_to_text"]["metrics"] == expected.metrics()
     options = [
         "--protocol",
         "cross-modality",
@@ -119,10 +124,11 @@ def test_captions(evaluate, backbone, tmp_path):
 
     render_world(tmp_path / "world", identities=8, kinds=("text",))
     data = tmp_path / "world" / "text"
-    code, out, _ = evaluate(data, backbone, "--rerank-with=k1=3,k2=2", "--decisions", "--intervals", "--json")
+    code, out, _ = evaluate(data, backbone, "--expand=aqe:k=3", "--rerank", "--decisions", "--intervals", "--json")
     assert code == 0
     result = json.loads(out)
-    assert result["image_to_text"]["metrics"] != result["image_to_text"]["without"]["metrics"]
+    assert result["metrics"] != result["without"]["metrics"]
+    assert result["image_to_text"]["applied"] == result["applied"]
     pairs = result["decisions"]["pairs"]
     assert pairs["genuine"] + pairs["impostor"] == result["queries"]["total"] * result["gallery"]["total"]
     code, out, _ = evaluate(data, backbone, "--rerank", "--decisions", "--intervals")
@@ -139,6 +145,13 @@ def test_samples_of_several_modalities(evaluate, spectral_world, backbone):
     assert result["metrics"] != result["without"]["metrics"]
     assert evaluate(spectral_world, backbone, "--matrix", "--rerank")[0] == 2
     assert evaluate(spectral_world, backbone, "--matrix", "--intervals", "-q")[0] == 0
+
+
+def test_random_galleries_are_refused(evaluate, files, small_world, backbone):
+    for data in ([str(small_world), backbone], ["--features", "gallery.npy", "--labels", "gallery.csv"]):
+        code, out, err = evaluate(*data, "--protocol", "random-gallery", "--intervals")
+        assert (code, out) == (2, "")
+        assert "ranks several galleries" in err
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,16 @@ def test_other_scores_in_tiles_of_any_size():
     torch.testing.assert_close(found.average_precision, expected.average_precision)
 
 
+def test_equal_scores_keep_gallery_order():
+    """Items 0 and 2 are positives: behind item 1, which equals item 2, and with item 3 left out."""
+    pairs = make_pairs(torch.ones(1, 2), torch.ones(4, 2), query_ids=[7], gallery_ids=[7, 1, 7, 2], protocol="all")
+    found = rank_scores(pairs, [(slice(0, 1), torch.tensor([[-1.0, 0.5, 0.5, -0.0]]))])
+    assert found.average_precision.item() == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert (found.first_hit.item(), found.inverse_negative_penalty.item()) == (2, 0.5)
+    found = rank_scores(pairs)
+    assert found.average_precision.item() == pytest.approx((1 + 2 / 3) / 2)
+
+
 def test_arrays_lists_and_doubles():
     features, labels = world()
     expected = rank_scores(make_pairs(*features, **labels)).metrics()
