@@ -12,7 +12,7 @@ import open_clip
 import torch
 from torch import Tensor
 
-from reidtune.camera_embedding import choose_use, use_sentence
+from reidtune.cameras import choose_use, use_sentence
 from reidtune.config import parse_image_size
 from reidtune.data import Dataset, Record, check_files, open_dataset, require_split
 from reidtune.data.captions import one_caption_each
@@ -79,8 +79,8 @@ def evaluate_dataset(
     ``progress`` is told (images and captions done, in all); ``sheet`` is a picture file for :func:`draw_sheet`;
     ``untuned`` takes the delta's backbone and preprocessing without its tuner. With ``cache``, features that were
     computed before are taken from the cache folder and others kept there
-    (:class:`reidtune.retrieval.feature_cache.FeatureCache`). ``cameras`` says how a delta with
-    embeddings of cameras embeds data other than its own; see :func:`reidtune.camera_embedding.choose_use`.
+    (:class:`reidtune.retrieval.feature_cache.FeatureCache`). ``cameras`` says how a delta with embeddings of cameras
+    embeds data other than its own; see :func:`reidtune.cameras.choose_use`.
 
     Raises:
         DataError: the data is missing or bad, or no query can be scored.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reidtune.backbone.load import load_backbone
-from reidtune.camera_embedding import complete_cameras
+from reidtune.cameras import complete_cameras
 from reidtune.config import RunConfig, validate_settings
 from reidtune.data import check_files, require_split
 from reidtune.data.captions import one_caption_each

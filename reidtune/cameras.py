@@ -29,7 +29,7 @@ class Cameras:
     places: tuple[int, ...]
 
     def sentence(self) -> str:
-        return f"an embedding of each {self.kind} that it was trained with ({listed(self.places)})"
+        return f"an embedding of each {self.kind} of its training data ({listed(self.places)})"
 
 
 def cameras_of(settings: Mapping[str, Any]) -> Cameras | None:
