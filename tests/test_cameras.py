@@ -49,6 +49,11 @@ def test_data_that_cannot_teach_them_is_refused(train, validation, task, words):
         complete_cameras(settings(camera_embedding="camera"), task, records(*train), records(*validation))
 
 
+def test_joined_data_is_refused():
+    with pytest.raises(SettingsError, match="their cameras are numbered anew"):
+        complete_cameras(settings(camera_embedding="camera"), "image", records(1, 2), [], joined=True)
+
+
 def test_cameras_that_are_not_the_datas_are_refused():
     given = settings(camera_embedding="camera", cameras=[1, 3])
     with pytest.raises(SettingsError, match=r"settings\.cameras is 1, 3, but the training data has 1, 2"):

@@ -72,7 +72,7 @@ def prepare(
         rest, validation = carve(dataset, usable, fraction, config.seed, needed, say)
     else:
         rest, validation = usable, list(dataset.validation)
-    settings = complete_cameras(settings, dataset.task, rest, validation)
+    settings = complete_cameras(settings, dataset.task, rest, validation, joined=bool(dataset.parts))
     if texts:
         rest = one_caption_each(rest)
     sampler_for(rest, config)  # a batch that cannot be filled is said before anything slow happens

@@ -158,6 +158,27 @@ def test_a_start_from_other_cameras_is_refused(trained, small_world, tmp_path):
     start(small_world, flags_of(), tmp_path / "b", init_from=trained)
 
 
+def test_joined_data_is_refused(small_world, spectral_world, elsewhere, tmp_path):
+    run = open_run([str(small_world), str(elsewhere)], None, flags_of(), output=tmp_path / "run")
+    with pytest.raises(SettingsError, match="several datasets joined"):
+        run.prepare()
+
+
+def test_kept_features_are_those_of_the_cameras(trained, tmp_path, small_world):
+    """The same files with other cameras, as a table with other columns has them, are not taken from the cache."""
+    files = sorted((small_world / "query").glob("*.jpg"))[:12]
+    lines = [f"{f},{f.name[:4]},{n % 2 + 1},{(n // 2) % 3 + 3}" for n, f in enumerate(files)]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(["path,identity,one,two", *lines]) + "\n")
+    found = [
+        evaluate_dataset(
+            str(table), trained, columns={"camera": name}, protocol="leave-one-out", cameras="known", cache=c
+        )
+        for name, c in (("one", True), ("two", True), ("two", False))
+    ]
+    assert found[1]["metrics"] == found[2]["metrics"]
+
+
 @pytest.mark.parametrize("method", ["lora", "mambapro"])
 def test_multimodal_data(method, spectral_world, small_backbone, tmp_path):
     backbone = f"local-dir:{small_backbone.architecture.folder}"
