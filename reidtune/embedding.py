@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from reidtune.camera_embedding import choose_use, use_sentence
+from reidtune.cameras import choose_use, use_sentence
 from reidtune.data import check_files
 from reidtune.data.scan import show
 from reidtune.delta import find_delta, read_header

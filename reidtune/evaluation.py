@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from reidtune.analysis import Analysis, analyse, check_analysis
-from reidtune.camera_embedding import choose_use, use_sentence
+from reidtune.cameras import choose_use, use_sentence
 from reidtune.config import parse_image_size
 from reidtune.data import Dataset, Record, check_files, open_dataset, require_split
 from reidtune.data.captions import one_caption_each
@@ -82,7 +82,7 @@ def evaluate_dataset(
     ``untuned`` takes the delta's backbone and preprocessing without its tuner. With ``cache``, features that were
     computed before are taken from the cache folder and others kept there
     (:class:`reidtune.retrieval.feature_cache.FeatureCache`). ``cameras`` says how a delta with embeddings of cameras
-    embeds data other than its own; see :func:`reidtune.camera_embedding.choose_use`. ``analysis`` is what else is done
+    embeds data other than its own; see :func:`reidtune.cameras.choose_use`. ``analysis`` is what else is done
     with the features, which ``matrix`` leaves as they are.
 
     Raises:

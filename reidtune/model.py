@@ -15,7 +15,7 @@ from reidtune.backbone.load import Backbone, load_backbone
 from reidtune.backbone.preprocess import Preprocess
 from reidtune.backbone.walk import Walk
 from reidtune.backbone.weights import looks_like_file
-from reidtune.camera_embedding import KNOWN, cameras_of, check_use
+from reidtune.cameras import KNOWN, cameras_of, check_use
 from reidtune.config import parse_image_size, validate_settings
 from reidtune.data.batch import Batch
 from reidtune.data.transforms import EvalTransform

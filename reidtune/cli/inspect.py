@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reidtune.camera_embedding import cameras_of
+from reidtune.cameras import cameras_of
 from reidtune.cli.console import clean, print_json, stdout
 from reidtune.cli.options import Json
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from reidtune.backbone.load import Backbone
 from reidtune.backbone.tower import Tower
-from reidtune.camera_embedding import Cameras
+from reidtune.cameras import Cameras
 from reidtune.config import LossSection
 from reidtune.data.batch import Batch
 from reidtune.data.record import Record

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from reidtune.camera_embedding import KNOWN, unknown_cameras
+from reidtune.cameras import KNOWN, unknown_cameras
 from reidtune.data.batch import Batch
 from reidtune.data.open import DEMOS
 from reidtune.data.scan import show

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reidtune.backbone.load import load_backbone
-from reidtune.camera_embedding import complete_cameras
+from reidtune.cameras import complete_cameras
 from reidtune.config import RunConfig, validate_settings
 from reidtune.data import check_files, require_split
 from reidtune.data.captions import one_caption_each
@@ -73,7 +73,7 @@ def prepare(
         rest, validation = carve(dataset, usable, fraction, config.seed, needed, say)
     else:
         rest, validation = usable, list(dataset.validation)
-    settings = complete_cameras(settings, dataset.task, rest, validation)
+    settings = complete_cameras(settings, dataset.task, rest, validation, joined=bool(dataset.parts))
     if texts:
         rest = one_caption_each(rest)
     sampler_for(rest, config)  # a batch that cannot be filled is said before anything slow happens

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from reidtune.backbone.load import Backbone
-from reidtune.camera_embedding import cameras_of
+from reidtune.cameras import cameras_of
 from reidtune.config import RunConfig, changed_settings, replace_values, resolve_with_origins, to_toml
 from reidtune.data import label_map
 from reidtune.data.join import open_datasets

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from reidtune.backbone.tower import Tower
 from reidtune.backbone.walk import Walk
-from reidtune.camera_embedding import KNOWN, NONE, Cameras, listed, unknown_cameras
+from reidtune.cameras import KNOWN, NONE, Cameras, listed, unknown_cameras
 from reidtune.errors import SettingsError
 from reidtune.tuning.component import Component
 
@@ -20,7 +20,7 @@ class CameraEmbedding(Component):
     ``rows`` says which rows get it: ``all``, as in TransReID, or the ``class`` row alone, as in the public code of
     CLIP-ReID and its family. S [cameras, d] starts at a truncated N(0, 0.02).
 
-    Attributes: ``use``, one of :data:`reidtune.camera_embedding.USES`; only ``known`` was trained.
+    Attributes: ``use``, one of :data:`reidtune.cameras.USES`; only ``known`` was trained.
 
     Raises:
         SettingsError: no cameras, or a tower without a class row for ``rows`` ``class``. While embedding: the camera of
@@ -33,7 +33,7 @@ class CameraEmbedding(Component):
         super().__init__()
         if not cameras.places:
             raise SettingsError("settings.cameras is empty.", "Training fills it in from the data.")
-        if rows == "class" and not any(name.endswith(("class_embedding", "cls_token")) for name in tower.parameters):
+        if rows == "class" and not any(name.endswith(("class_embedding", "cls_token")) for name in tower.names()):
             raise SettingsError(
                 "settings.camera_rows is class, but this backbone has no class row.", 'Set it to "all".'
             )

@@ -29,7 +29,7 @@ class Cameras:
     places: tuple[int, ...]
 
     def sentence(self) -> str:
-        return f"an embedding of each {self.kind} that it was trained with ({listed(self.places)})"
+        return f"an embedding of each {self.kind} of its training data ({listed(self.places)})"
 
 
 def cameras_of(settings: Mapping[str, Any]) -> Cameras | None:
@@ -43,12 +43,15 @@ def cameras_of(settings: Mapping[str, Any]) -> Cameras | None:
     return Cameras(kind, tuple(places))
 
 
-def complete_cameras(settings: Any, task: str, train: Sequence[Record], validation: Sequence[Record]) -> Any:
+def complete_cameras(
+    settings: Any, task: str, train: Sequence[Record], validation: Sequence[Record], joined: bool = False
+) -> Any:
     """A method's settings with the cameras (or scenes) of ``train`` filled in, where it has embeddings of them.
 
     Raises:
-        SettingsError: the data is not of images, has images whose camera is not known, or one camera alone; the
-            validation images are from others; or the settings name cameras that are not the data's.
+        SettingsError: the data is not of images, is ``joined`` of several datasets, has images whose camera is not
+            known, or one camera alone; the validation images are from others; or the settings name cameras that are
+            not the data's.
     """
     kind = getattr(settings, "camera_embedding", "none")
     if kind == "none":
@@ -57,6 +60,12 @@ def complete_cameras(settings: Any, task: str, train: Sequence[Record], validati
     off = "Leave settings.camera_embedding out."
     if task == "text":
         raise SettingsError(f"{wanted}, but this is text data: captions have no {kind}.", off)
+    if joined:
+        raise SettingsError(
+            f"{wanted}, but the data is several datasets joined: their {kind}s are numbered anew, so that no "
+            "evaluation could tell which is which.",
+            off,
+        )
     missing = [record for record in train if getattr(record, kind) is None]
     if missing:
         which = "no image" if len(missing) == len(train) else f"not every image ({missing[0].path.name})"
