@@ -4,35 +4,31 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
-from torch import Tensor
 
-from reidtune.analysis import Analysis, analyse, check_analysis
+from reidtune.analysis import Analysis, check_analysis
 from reidtune.cameras import choose_use, use_sentence
 from reidtune.config import parse_image_size
-from reidtune.data import Dataset, Record, check_files, open_dataset, require_split
-from reidtune.data.captions import one_caption_each
+from reidtune.data import Dataset, check_files, open_dataset, require_split
 from reidtune.delta import find_delta, read_header
 from reidtune.devices import choose_device
 from reidtune.errors import DataError, SettingsError, did_you_mean
 from reidtune.methods.registry import find_method
-from reidtune.missing import Known, plan_known, rank_known
+from reidtune.missing import plan_known
 from reidtune.model import Model, default_backbone, load
-from reidtune.report.pictures import RankedRow, ranked_sheet, save_picture
+from reidtune.ranking import analysed, rank_dataset
+from reidtune.report.ranked_lists import draw_sheet
 from reidtune.retrieval.feature_cache import FeatureCache, code_stamp
 from reidtune.retrieval.protocol import LEAVE_ONE_OUT
-from reidtune.retrieval.random_gallery import RandomGalleryResult
-from reidtune.retrieval.rank import RankResult
-from reidtune.retrieval.scoring import best_matches, embed_both, embed_pairs, rank_features, scores
+from reidtune.retrieval.scoring import scores
 
 RESULT_FILE = "evaluate.json"
 TASKS = ("image", "text", "multimodal")
-SHEET_ROWS, SAMPLE_ROWS, SHEET_RESULTS = 6, 3, 10
 
 
 def evaluate_dataset(
@@ -78,12 +74,12 @@ def evaluate_dataset(
 
     For ``layout`` and ``columns`` see :func:`reidtune.data.open_dataset`.
 
-    ``progress`` is told (images and captions done, in all); ``sheet`` is a picture file for :func:`draw_sheet`;
-    ``untuned`` takes the delta's backbone and preprocessing without its tuner. With ``cache``, features that were
-    computed before are taken from the cache folder and others kept there
+    ``progress`` is told (images and captions done, in all); ``sheet`` is a picture file for
+    :func:`reidtune.report.ranked_lists.draw_sheet`; ``untuned`` takes the delta's backbone and preprocessing without
+    its tuner. With ``cache``, features that were computed before are taken from the cache folder and others kept there
     (:class:`reidtune.retrieval.feature_cache.FeatureCache`). ``cameras`` says how a delta with embeddings of cameras
-    embeds data other than its own; see :func:`reidtune.cameras.choose_use`. ``analysis`` is what else is done
-    with the features, which ``matrix`` leaves as they are.
+    embeds data other than its own; see :func:`reidtune.cameras.choose_use`. ``analysis`` is what else is done with the
+    features, which ``matrix`` leaves as they are.
 
     Raises:
         DataError: the data is missing or bad, or no query can be scored.
@@ -139,13 +135,13 @@ def evaluate_dataset(
         model.use_cameras(use)
     kept = _feature_cache(model, dataset, (known and known.joined, use, batch_size)) if cache else None
     options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress, "cache": kept}
-    ranking = _rank(model, dataset, **options) if known is None else _rank_known(model, dataset, known, **options)
+    ranking = rank_dataset(model, dataset, known, **options)
     if kept is not None and kept.found:
         say(
             f"{kept.found:,} of {kept.found + kept.computed:,} features from the cache (--no-cache computes them anew)."
         )
     if analysis is not None:
-        ranking = _analysed(ranking, analysis)
+        ranking = analysed(ranking, analysis)
     if sheet is not None:
         draw_sheet(ranking, sheet)
     own, result = model.describe(), ranking.result
@@ -177,21 +173,6 @@ def _feature_cache(model: Model, dataset: Dataset, how: tuple[Any, ...]) -> Feat
     return FeatureCache(repr((*parts, open_clip.__version__, code_stamp(*pages))), str(dataset.root.absolute()))
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """What was ranked, how, and with what result. ``facts`` are what else ``evaluate --json`` says, ``shown`` the
-    modalities of samples that have several, ``matching`` options of :func:`reidtune.retrieval.scoring.best_matches`."""
-
-    result: RankResult
-    query: Sequence[Record]
-    gallery: Sequence[Record]
-    features: tuple[Tensor, Tensor]
-    facts: dict[str, Any] = field(default_factory=dict)
-    captions: bool = False
-    shown: tuple[str, ...] = ()
-    matching: dict[str, Any] = field(default_factory=dict)
-
-
 def _as_task(dataset: Dataset, task: str | None) -> Dataset:
     """The dataset as one of ``task``: text data may be taken as its test images, each a query among the others, and
     multi-modal data as images."""
@@ -202,99 +183,6 @@ def _as_task(dataset: Dataset, task: str | None) -> Dataset:
     if task == "image":
         return replace(dataset, task="image", protocol=LEAVE_ONE_OUT, query=dataset.gallery)
     raise SettingsError(f"--task {task} cannot be evaluated on {dataset.task} data.", "Leave --task out.")
-
-
-def _rank(model: Model, dataset: Dataset, progress: Callable[[int, int], None] | None, **options: Any) -> Ranking:
-    """Images for images, or for captions and back."""
-    backbone, gallery, protocol = model.backbone, dataset.gallery, dataset.protocol
-    text = dataset.task == "text"
-    query = one_caption_each(dataset.query) if text else dataset.query
-    total = len({id(record) for record in (*query, *gallery)})
-    if text:
-        total = len(gallery) + len({record.captions[0] for record in query})
-    done = 0
-
-    def count(number: int) -> None:
-        nonlocal done
-        done += number
-        if progress is not None:
-            progress(done, total)
-
-    if not text:
-        features = embed_both(model.encode, backbone.preprocess, query, gallery, progress=count, **options)
-        return Ranking(rank_features(*features, query, gallery, protocol), query, gallery, features)
-    texts = (model.encode_texts, backbone.tokenizer)
-    features = embed_pairs(model.encode, *texts, backbone.preprocess, query, gallery, progress=count, **options)
-    back = rank_features(*features[::-1], gallery, query, protocol)
-    forward = rank_features(*features, query, gallery, protocol)
-    return Ranking(forward, query, gallery, features, {"image_to_text": scores(back)}, captions=True)
-
-
-def _rank_known(model: Model, dataset: Dataset, known: Known, **options: Any) -> Ranking:
-    """Samples of which some modalities are known."""
-    ranked = rank_known(model, dataset, known, **options)
-    query, gallery = ranked.query, ranked.gallery
-    return Ranking(
-        ranked.result,
-        query.records,
-        gallery.records,
-        (query.features, gallery.features),
-        ranked.facts,
-        shown=known.shown,
-        matching={"pieces": known.pieces, "rows": (query.rows, gallery.rows)},
-    )
-
-
-def _analysed(ranking: Ranking, analysis: Analysis) -> Ranking:
-    """The ranking after an analysis, of both directions where captions are queries."""
-    query, gallery, matching = ranking.query, ranking.gallery, ranking.matching
-    done = analyse(ranking.result, ranking.features, query, gallery, analysis, **matching)
-    facts = ranking.facts | done.facts
-    if ranking.captions:
-        plain = rank_features(*ranking.features[::-1], gallery, query, ranking.result.protocol)
-        back = analyse(plain, ranking.features[::-1], gallery, query, replace(analysis, decisions=False))
-        facts["image_to_text"] = scores(back.result) | back.facts
-    if done.rescored is not None:
-        matching = matching | {"rescored": done.rescored}
-    return replace(ranking, result=done.result, features=done.features, facts=facts, matching=matching)
-
-
-def draw_sheet(ranking: Ranking, path: Path) -> None:
-    """A picture of ranked lists: queries (images, captions or samples of several modalities) from the worst to the best
-    average precision, evenly apart, their first results framed green (right) or red (wrong). Of several draws the first
-    is drawn.
-
-    Raises:
-        ReidtuneError: it cannot be written.
-    """
-    ranking = _first_draw(ranking)
-    result, query, gallery = ranking.result, ranking.query, ranking.gallery
-    precision = result.average_precision.nan_to_num(2.0)  # skipped queries last, where they are not drawn
-    order = precision.argsort(stable=True).tolist()[: result.queries - len(result.skipped_queries)]
-    count = min(SAMPLE_ROWS if len(ranking.shown) > 1 else SHEET_ROWS, len(order))
-    chosen = [order[round(place * (len(order) - 1) / max(1, count - 1))] for place in range(count)]
-    rows = []
-    for index in chosen:
-        best = best_matches(
-            *ranking.features, query, gallery, result.protocol, index, SHEET_RESULTS, **ranking.matching
-        )
-        label = f"AP {100 * precision[index]:.1f}"
-        rows.append(RankedRow(query[index], best, label, query[index].captions[0] if ranking.captions else None))
-    save_picture(ranked_sheet(rows, modalities=ranking.shown), path)
-
-
-def _first_draw(ranking: Ranking) -> Ranking:
-    if not isinstance(ranking.result, RandomGalleryResult):
-        return ranking
-    asking, chosen = (places.tolist() for places in ranking.result.sides)
-    return replace(
-        ranking,
-        result=ranking.result.draws[0],
-        query=[ranking.query[place] for place in asking],
-        gallery=[ranking.gallery[place] for place in chosen],
-        features=(ranking.features[0][asking], ranking.features[1][chosen]),
-        matching={name: value for name, value in ranking.matching.items() if name != "rows"},
-    )
 
 
 def result_beside(delta: Path) -> Path:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import reidtune.evaluation
+import reidtune.report.ranked_lists
 from reidtune.data import Dataset, ImageFile, Record, open_dataset
 from reidtune.delta import write_delta
 from reidtune.errors import SettingsError
@@ -372,7 +373,7 @@ def test_a_sheet_shows_what_was_ranked_first(spectral_world, name, opened, tmp_p
         drawn.extend(rows)
         return Image.new("RGB", (1, 1))
 
-    monkeypatch.setattr(reidtune.evaluation, "ranked_sheet", capture)
+    monkeypatch.setattr(reidtune.report.ranked_lists, "ranked_sheet", capture)
     result = evaluate_dataset("any", backbone=name, query_modalities=["nir"], sheet=tmp_path / "a.png")
     assert result["left_out"]["query"] > 0
     model = load(backbone=name, modalities=NAMES)
