@@ -91,11 +91,13 @@ def evaluate(
     ] = None,
     rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank by mutual neighbours (k-reciprocal).")] = False,
     rerank_with: Annotated[
-        str | None, typer.Option(help="Re-rank with other settings than these: k1=20,k2=6,lambda=0.3.")
+        str | None, typer.Option(help="Re-rank with settings as in k1=30,k2=8 (and lambda). Default: 20, 6, 0.3.")
     ] = None,
     expand: Annotated[
         str | None,
-        typer.Option(help="Expand queries by their nearest images: aqe or alpha-qe:k=5,alpha=3 (,side=both)."),
+        typer.Option(
+            help="Expand queries by their nearest images: aqe or alpha-qe, as in aqe:k=10 (and alpha, side=both)."
+        ),
     ] = None,
     camera_means: Annotated[
         bool, typer.Option("--camera-means", help="Subtract the mean feature of each camera of the test split.")

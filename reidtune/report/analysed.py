@@ -67,7 +67,8 @@ def _table(found: dict[str, Any]) -> RenderableType:
         table.add_column(heading, justify="right", no_wrap=True)
     lines = []
     for point in found["roc"]:
-        row = (f"{_rate(point['fpr'])} %", _percent(point["tpr"]), _score(point["threshold"]))
+        accepted = "–" if point["tpr"] is None else f"{_percent(point['tpr'])} %"
+        row = (f"{_rate(point['fpr'])} %", accepted, _score(point["threshold"]))
         table.add_row(*row)
         lines.append(Text(", ".join(f"{name} {value}" for name, value in zip(headings, row, strict=True))))
     return Fitting(table, sum(map(len, headings)) + 2 * (len(headings) - 1), Group(*lines))

@@ -151,7 +151,7 @@ def test_random_galleries_are_refused(evaluate, files, small_world, backbone):
     for data in ([str(small_world), backbone], ["--features", "gallery.npy", "--labels", "gallery.csv"]):
         code, out, err = evaluate(*data, "--protocol", "random-gallery", "--intervals")
         assert (code, out) == (2, "")
-        assert "ranks several galleries" in err
+        assert "the protocol random-gallery, whose galleries are drawn" in err
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_intervals_of_both_directions_and_of_several_results():
 @pytest.mark.parametrize("width", [80, 40])
 def test_decisions(width):
     text = printed(result(decisions=decided()), width=width)
-    assert "0.1 %" in text and "75.0" in text and "0.6250" in text
+    assert "0.1 %" in text and "75.0 %" in text and "0.6250" in text
     assert "1,234 genuine pairs, 56,789 impostor pairs, by cosine: equal error rate 6.2" in text
     assert "area under the ROC 98.77" in text or "area under the ROC 98.76" in text
     assert "–: too few impostor pairs" in text
