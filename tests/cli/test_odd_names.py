@@ -92,3 +92,16 @@ def test_embed_and_evaluate_its_table(command, folder, tmp_path):
     assert "new\nline" in {row["identity"] for row in rows}
     code, printed = command("evaluate", "--features", tmp_path / "f.npy", "--labels", tmp_path / "f.csv", "--json")
     assert (code, json.loads(printed.out)["queries"]["total"]) == (0, 16)
+
+
+def test_names_that_are_no_text_get_into_a_delta_as_text(capfd, tmp_path):
+    root = tmp_path / "data"
+    for number in range(8):
+        for image in range(4):
+            path = root / "train" / os.fsdecode(b"bad\xff%d" % number) / f"{image}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.linear_gradient("L").rotate(37 * number + image).resize((16, 32)).save(path)
+    options = ["--backbone", "tiny", "--steps", "1", "--batch-size", "8", "--workers", "0"]
+    assert run(["train", str(root), *options, "--output", str(tmp_path / "run")]) == 0
+    assert run(["inspect", str(tmp_path / "run")]) == 0
+    assert r"identities bad\udcff" in capfd.readouterr().out
