@@ -94,7 +94,8 @@ def score_ranks(negatives: Tensor, weights: Tensor) -> Scores:
     number = number[scored]
     shares = (hits / ranks.double()).where(weights[scored] > 0, 0.0)
     last = ranks.gather(1, number[:, None] - 1)[:, 0]
-    scores.average_precision[scored] = shares.sum(1) / number
+    # Summed one by one: the same bits however many columns stand behind a query's last positive.
+    scores.average_precision[scored] = shares.cumsum(1)[:, -1] / number
     scores.inverse_negative_penalty[scored] = number / last.double()
     scores.first_hit[scored] = ranks[:, 0]
     return scores
