@@ -55,27 +55,31 @@ class Counter:
         buffer = torch.empty(self.block.queries, width, device=self.device)
         for tile in tiles:
             scores = self._scores(tile, encoded, start, len(rows), buffer)
-            above, equal, near = _count(scores, tile.bounds, layers)
+            above, equal, near = count(scores, tile.bounds, layers)
             stop = start + len(rows)
-            before = equal.where(tile.columns >= stop, 0)
+            behind = equal.where(tile.columns >= stop, 0)
             inside = (tile.columns >= start) & (tile.columns < stop) & (equal > 0)
             if inside.any():
                 scores = self._scores(tile, encoded, start, len(rows), buffer)  # once more, for counting sorts them
-                before += self._before(scores, tile, start, inside)
+                weights = None if self.weights is None else self._tensor(self.weights[start:stop])
+                behind += before(scores[:, : len(rows)], tile.bounds, tile.columns - start, inside, weights)
             with self._lock:
                 tile.above += above
                 tile.equal += equal
-                tile.before += before
+                tile.before += behind
                 tile.near |= near
 
-    def _layers(self, start: int, count: int) -> list[tuple[int, Tensor | None]]:
+    def _layers(self, start: int, number: int) -> list[tuple[int, Tensor | None]]:
         """Weights by their binary digits: (2^b, columns of the tile with this digit), ``None`` for all of them."""
         if self.weights is None:
             return [(1, None)]
-        weights = self.weights[start : start + count]
+        weights = self.weights[start : start + number]
         digits = range(int(weights.max()).bit_length())
         layers = ((1 << digit, np.flatnonzero(weights >> digit & 1)) for digit in digits)
-        return [(value, torch.from_numpy(places).to(self.device)) for value, places in layers if len(places)]
+        return [(value, self._tensor(places)) for value, places in layers if len(places)]
+
+    def _tensor(self, values: Index) -> Tensor:
+        return torch.from_numpy(values).to(self.device)
 
     def _scores(self, tile: QueryTile, encoded: Encoded, start: int, count: int, buffer: Tensor) -> Tensor:
         """Of the queries of a tile and all that can be negatives, [n, N]; minus infinity elsewhere."""
@@ -86,26 +90,21 @@ class Counter:
         buffer[:, count:] = -torch.inf
         return buffer[: len(tile)]
 
-    def _before(self, scores: Tensor, tile: QueryTile, start: int, inside: Tensor) -> Tensor:
-        """How many negatives of this gallery tile are equal to a positive in it and stand before it: [n, P], 0 where
-        not ``inside``."""
-        found = torch.zeros_like(tile.columns)
-        columns = torch.arange(scores.shape[1], device=self.device)
-        weights = None
-        if self.weights is not None:
-            weights = torch.from_numpy(self.weights[start : start + scores.shape[1]]).to(self.device)
-            columns = columns[: len(weights)]
-        for slot in inside.any(0).nonzero()[:, 0].tolist():
-            row = inside[:, slot].nonzero()[:, 0]
-            equal = scores[row, : len(columns)] == tile.bounds[row, slot, None]
-            equal &= columns < tile.columns[row, slot, None] - start
-            found[row, slot] = equal.sum(1) if weights is None else (equal * weights).sum(1)
-        return found
+
+def before(scores: Tensor, bounds: Tensor, columns: Tensor, inside: Tensor, weights: Tensor | None = None) -> Tensor:
+    """How many scores [n, N] of a row are equal to a bound [n, P] and stand before its column [n, P]; 0 where not
+    ``inside`` [n, P]."""
+    found = torch.zeros_like(columns)
+    places = torch.arange(scores.shape[1], device=scores.device)
+    for slot in inside.any(0).nonzero()[:, 0].tolist():
+        row = inside[:, slot].nonzero()[:, 0]
+        equal = scores[row] == bounds[row, slot, None]
+        equal &= places < columns[row, slot, None]
+        found[row, slot] = equal.sum(1) if weights is None else (equal * weights).sum(1)
+    return found
 
 
-def _count(
-    scores: Tensor, bounds: Tensor, layers: Sequence[tuple[int, Tensor | None]]
-) -> tuple[Tensor, Tensor, Tensor]:
+def count(scores: Tensor, bounds: Tensor, layers: Sequence[tuple[int, Tensor | None]]) -> tuple[Tensor, Tensor, Tensor]:
     """How many scores [n, N] of a row are above each bound [n, P], how many equal to it, and whether [n] one is near.
     The scores are sorted in place."""
     above, equal = torch.zeros_like(bounds, dtype=torch.int64), torch.zeros_like(bounds, dtype=torch.int64)

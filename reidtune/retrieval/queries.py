@@ -165,9 +165,7 @@ class TileMaker:
             excluded = np.concatenate([row, same[0]]), np.concatenate([column, same[1]])
         by_column = np.argsort(excluded[1], kind="stable")
         counted = weight > 0
-        bounds, columns, weights = arrange(
-            len(places), row[counted], column[counted], score[counted], weight[counted]
-        )
+        bounds, columns, weights = arrange(len(places), row[counted], column[counted], score[counted], weight[counted])
         return QueryTile(
             places,
             encoded,

@@ -107,7 +107,13 @@ def rank(
         if gallery_weights is not None:
             raise SettingsError("A random gallery has no weights: one image of an identity is drawn.")
         sides = [torch.from_numpy(getattr(side, name)) for name in ("ids", "rows") for side in labels]
-        options = {"similarity": similarity, "pieces": pieces, "tile": tile, "threads": threads, "device": device}
+        options: dict[str, Any] = {
+            "similarity": similarity,
+            "pieces": pieces,
+            "tile": tile,
+            "threads": threads,
+            "device": device,
+        }
         return rank_random_galleries(queries, items, *sides, **options)
     kept = np.flatnonzero(labels[1].ids != JUNK)
     place = torch.device(device)

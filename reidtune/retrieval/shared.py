@@ -75,6 +75,7 @@ class SharedGallery:
     def __init__(self, gallery: Tensor, pieces: int) -> None:
         self._shared = Shared([gallery], pieces)
         self._items = self._shared.items(gallery)
+        self.means = self._shared.means
 
     def scores(self, query: Tensor) -> Tensor:
         """Queries [Q, D] → [Q, G]; higher is nearer."""

@@ -8,14 +8,14 @@ import time
 import pytest
 import torch
 
-from reidtune.retrieval.counting import _count, each, items_at_a_time, workers
+from reidtune.retrieval.counting import count, each, items_at_a_time, workers
 from reidtune.retrieval.similarity import Block
 
 FLOATS = [-3e38, -1.0 - 2**-23, -1.0, -1e-30, -1e-45, -0.0, 0.0, 1e-45, 1e-38, 1.0, 1.0 + 2**-23, 3e38]
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_counts_are_right_for_every_kind_of_fp32(seed):
+def testcounts_are_right_for_every_kind_of_fp32(seed):
     """Denormal, negative, huge and neighbouring scores, both zeros (which are equal), excluded ones, and many ties."""
     generator = torch.Generator().manual_seed(seed)
     some = torch.tensor([*FLOATS, -torch.inf])
@@ -24,11 +24,11 @@ def test_counts_are_right_for_every_kind_of_fp32(seed):
     weights = torch.randint(1, 7, (30,), generator=generator)
     layers = [(value, (weights & value).nonzero()[:, 0]) for value in (1, 2, 4)]
     for weighted in (False, True):
-        each_counts = weights if weighted else torch.ones(30, dtype=torch.int64)
-        above, equal, near = _count(scores.clone(), bounds, layers if weighted else [(1, None)])
+        times = weights if weighted else torch.ones(30, dtype=torch.int64)
+        above, equal, near = count(scores.clone(), bounds, layers if weighted else [(1, None)])
         pairs = scores.double()[:, None, :], bounds.double()[:, :, None]
-        assert torch.equal(above, ((pairs[0] > pairs[1]) * each_counts).sum(2))
-        assert torch.equal(equal, ((pairs[0] == pairs[1]) * each_counts).sum(2))
+        assert torch.equal(above, ((pairs[0] > pairs[1]) * times).sum(2))
+        assert torch.equal(equal, ((pairs[0] == pairs[1]) * times).sum(2))
         assert torch.equal(near, ((pairs[0] - pairs[1]).abs() <= 1e-6).any(2).any(1))
         assert equal.any() and above.any() and near.any()
 
