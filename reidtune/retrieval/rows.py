@@ -55,6 +55,10 @@ class FeatureRows:
         """Some of the rows, in this order; nothing is read or copied."""
         return FeatureRows(self, self.name, np.asarray(rows, dtype=np.int64))
 
+    def whole(self) -> Tensor:
+        """All of them as fp32 [N, D]."""
+        return self.read(np.arange(len(self)))
+
     def read(self, rows: Index, device: torch.device | None = None) -> Tensor:
         """Rows as fp32 [n, D], infinite where they are beyond fp32. What is returned may share memory with the
         features."""
