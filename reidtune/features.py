@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
 from reidtune.analysis import Analysis, analyse
-from reidtune.data.labels import JUNK, Labels, partly, read_labels
+from reidtune.data.labels import JUNK, Labels, Names, read_labels
 from reidtune.data.layouts.assemble import number_names, settle_protocol
 from reidtune.data.record import Record
 from reidtune.data.scan import show
 from reidtune.errors import DataError, SettingsError
-from reidtune.retrieval.features_file import read_features
 from reidtune.retrieval.protocol import CROSS_MODALITY, CROSS_SCENE, RANDOM_GALLERY, check_protocol
 from reidtune.retrieval.rank import SIMILARITIES, RankResult, rank
+from reidtune.retrieval.rows import FeatureRows
 from reidtune.retrieval.scoring import scores
 
 EXAMPLES = 3  # skipped queries that are named
@@ -27,12 +29,12 @@ EXAMPLES = 3  # skipped queries that are named
 
 @dataclass(frozen=True)
 class Side:
-    """The query or the gallery: features [N, D], a record each that knows identity, camera and scene, and names for
-    messages."""
+    """The query or the gallery: features [N, D], which stay in their file, a record each that knows identity, camera
+    and scene (the same one for equal labels, unless they must be told apart), and names for messages."""
 
-    features: NDArray[Any]
+    features: FeatureRows
     records: list[Record]
-    names: list[str]
+    names: Sequence[str]
 
 
 def evaluate_features(
@@ -77,23 +79,23 @@ def evaluate_features(
     if similarity not in SIMILARITIES:
         raise SettingsError(f'Unknown similarity "{similarity}".', f"Choose one of {', '.join(SIMILARITIES)}.")
     known = [read_labels(table, columns) for table in tables]
-    arrays = [read_features(file) for file in files]
+    arrays = [FeatureRows(file, name) for file, name in zip(files, ("query", "gallery"), strict=False)]
     for file, array, label in zip(files, arrays, known, strict=True):
         if len(array) != len(label):
             raise DataError(
                 f'"{show(file)}" has {len(array):,} features, but "{show(label.path)}" has {len(label):,} rows.',
                 "The table needs a row for every feature, in the same order.",
             )
-    if arrays[0].shape[1] != arrays[-1].shape[1]:
+    if arrays[0].width != arrays[-1].width:
         raise DataError(
-            f'The features of "{show(files[0])}" have {arrays[0].shape[1]:,} values, those of "{show(files[1])}" '
-            f"{arrays[1].shape[1]:,}.",
+            f'The features of "{show(files[0])}" have {arrays[0].width:,} values, those of "{show(files[1])}" '
+            f"{arrays[1].width:,}.",
             "Query and gallery must come from the same model.",
         )
     if protocol == RANDOM_GALLERY:
-        query = gallery = _one_set(arrays, known, say)
+        query = gallery = _one_set(_labelled(arrays, known, analysis is not None, say), known)
     else:
-        query, gallery = _sides(arrays, known, say)
+        query, gallery = _sides(_labelled(arrays, known, analysis is not None, say), known, say)
     text = protocol == CROSS_MODALITY
     if text and query is gallery:
         raise SettingsError(
@@ -102,7 +104,7 @@ def evaluate_features(
         )
     chosen = settle_protocol(protocol, query.records, gallery.records, "text" if text else "image")
     modalities = known[0].modalities if all(label.modalities == known[0].modalities for label in known) else ()
-    pieces = len(modalities) if len(modalities) > 1 and arrays[0].shape[1] % len(modalities) == 0 else 1
+    pieces = len(modalities) if len(modalities) > 1 and arrays[0].width % len(modalities) == 0 else 1
     result, facts = _rank(query, gallery, chosen, similarity, pieces, analysis)
     skipped = dict.fromkeys(query.names[row] for row in result.skipped_queries)
     return {
@@ -122,18 +124,16 @@ def evaluate_features(
         "features": {
             "query": str(files[0]),
             "gallery": str(files[-1]),
-            "dimensions": int(arrays[0].shape[1]),
-            "dtype": str(arrays[0].dtype),
+            "dimensions": arrays[0].width,
+            "dtype": arrays[0].dtype,
             "similarity": similarity,
         },
     }
 
 
-def _sides(arrays: Sequence[NDArray[Any]], known: Sequence[Labels], say: Callable[[str], None]) -> tuple[Side, Side]:
+def _sides(sides: Sequence[Side], known: Sequence[Labels], say: Callable[[str], None]) -> tuple[Side, Side]:
     """Query and gallery, without junk among the queries; the same object where one set is both."""
-    sides = _labelled(arrays, known, say)
-    both = [list(range(len(label))) for label in known]
-    rows = (both[0], both[1]) if len(both) == 2 else known[0].sides()
+    rows = known[0].sides() if len(known) == 1 else (range(len(known[0])), range(len(known[1])))
     junk = int(JUNK)
     queries = [row for row in rows[0] if sides[0].records[row].identity != junk]
     if not queries:
@@ -148,9 +148,8 @@ def _sides(arrays: Sequence[NDArray[Any]], known: Sequence[Labels], say: Callabl
     return _select(sides[0], queries), _select(sides[-1], rows[1])
 
 
-def _one_set(arrays: Sequence[NDArray[Any]], known: Sequence[Labels], say: Callable[[str], None]) -> Side:
+def _one_set(sides: Sequence[Side], known: Sequence[Labels]) -> Side:
     """The test rows of one file, or of two, one after the other; without junk."""
-    sides = _labelled(arrays, known, say)
     rows = [list(range(len(label))) for label in known]
     if len(known) == 1:
         rows = [sorted({*known[0].sides()[0], *known[0].sides()[1]})]
@@ -163,40 +162,45 @@ def _one_set(arrays: Sequence[NDArray[Any]], known: Sequence[Labels], say: Calla
         raise DataError(f'All rows of "{show(known[0].path)}" are junk (identity −1).', "Give other labels.")
     if len(kept) == 1:
         return kept[0]
-    features = np.concatenate([side.features for side in kept])
-    return Side(features, [*kept[0].records, *kept[1].records], [*kept[0].names, *kept[1].names])
+    both = torch.cat([side.features.whole() for side in kept])
+    return Side(FeatureRows(both, "query"), [*kept[0].records, *kept[1].records], [*kept[0].names, *kept[1].names])
 
 
-def _labelled(arrays: Sequence[NDArray[Any]], known: Sequence[Labels], say: Callable[[str], None]) -> list[Side]:
-    """All rows of each file, their identities, cameras and scenes in one numbering."""
+def _labelled(
+    arrays: Sequence[FeatureRows], known: Sequence[Labels], apart: bool, say: Callable[[str], None]
+) -> list[Side]:
+    """All rows of each file, their identities, cameras and scenes in one numbering; ``apart`` with a record of its own
+    for each."""
     numbers = number_names(name for label in known for name in label.identity)
-    places = [_places([text for label in known for text in getattr(label, key)], key, say) for key in _PLACES]
-    sides = []
-    for array, label in zip(arrays, known, strict=True):
-        values = zip(label.identity, label.camera, label.scene, strict=True)
-        records = [
-            Record((), numbers[identity], camera=places[0].get(camera), scene=places[1].get(scene))
-            for identity, camera, scene in values
-        ]
-        sides.append(Side(array, records, label.names))
-    return sides
+    places = [_places([getattr(label, key) for label in known], key, say) for key in _PLACES]
+
+    def record(identity: str, camera: str, scene: str) -> Record:
+        return Record((), numbers[identity], camera=places[0].get(camera), scene=places[1].get(scene))
+
+    make = record if apart else cache(record)
+    return [
+        Side(array, list(map(make, label.identity, label.camera, label.scene)), label.names)
+        for array, label in zip(arrays, known, strict=True)
+    ]
 
 
 _PLACES = ("camera", "scene")
 
 
-def _places(values: Sequence[str], key: str, say: Callable[[str], None]) -> dict[str, int]:
+def _places(tables: Sequence[Sequence[str]], key: str, say: Callable[[str], None]) -> dict[str, int]:
     """A number for every camera or scene; of none where only some rows have one, since no rule fits all of them."""
-    if empty := partly(values):
-        say(f"The {key} is empty in {empty:,} of {len(values):,} rows.")
-    return {name: number for number, name in enumerate(sorted(set(values) - {""}))}
+    total, empty = sum(map(len, tables)), sum(values.count("") for values in tables)
+    if 0 < empty < total:
+        say(f"The {key} is empty in {empty:,} of {total:,} rows.")
+    return {name: number for number, name in enumerate(sorted({*chain(*tables)} - {""}))}
 
 
-def _select(side: Side, rows: list[int]) -> Side:
-    """Some rows; those that stand together stay in their file."""
-    together = rows[-1] - rows[0] + 1 == len(rows)
-    features = side.features[rows[0] : rows[-1] + 1] if together else side.features[rows]
-    return Side(features, [side.records[row] for row in rows], [side.names[row] for row in rows])
+def _select(side: Side, rows: Sequence[int]) -> Side:
+    """Some rows; nothing of the features is read or copied."""
+    if len(rows) == len(side.records) and rows[0] == 0 and rows[-1] == len(rows) - 1:
+        return side
+    names = side.names.of(rows) if isinstance(side.names, Names) else [side.names[row] for row in rows]
+    return Side(side.features.take(rows), [side.records[row] for row in rows], names)
 
 
 def _back(
@@ -214,23 +218,30 @@ def _rank(
     """The ranking, and what an analysis says of it."""
     pieces = pieces if similarity == "cosine" else 1
     key = "scene" if protocol == CROSS_SCENE else "camera"
-    cameras = [[getattr(record, key) for record in side.records] for side in (query, gallery)]
+    cameras = [_numbers(side, key) for side in (query, gallery)]
     result = rank(
         query.features,
         gallery.features,
-        query_ids=[record.identity for record in query.records],
-        gallery_ids=[record.identity for record in gallery.records],
-        query_cameras=None if None in cameras[0] else cameras[0],
-        gallery_cameras=None if None in cameras[1] else cameras[1],
+        query_ids=_numbers(query, "identity"),
+        gallery_ids=_numbers(gallery, "identity"),
+        query_cameras=cameras[0],
+        gallery_cameras=cameras[1],
         protocol=protocol,
         similarity=similarity,
         pieces=pieces,
     )
     if analysis is None:
         return result, {}
-    features = query.features, gallery.features
+    features = query.features.whole(), gallery.features.whole()
     done = analyse(result, features, query.records, gallery.records, analysis, similarity=similarity, pieces=pieces)
     return done.result, done.facts
+
+
+def _numbers(side: Side, key: str) -> Any:
+    """int64 [N] of the records; ``None`` where one is unknown."""
+    if any(getattr(record, key) is None for record in side.records):
+        return None
+    return np.fromiter((getattr(record, key) for record in side.records), np.int64, len(side.records))
 
 
 def _digest(query: Side, gallery: Side) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 from reidtune.data.layouts.assemble import SPLITS
-from reidtune.data.layouts.rows import read_rows
+from reidtune.data.layouts.rows import open_rows
 from reidtune.data.layouts.table_rows import path_columns
 from reidtune.data.modality import in_order
 from reidtune.data.scan import show
@@ -25,23 +25,48 @@ JUNK = "-1"
 _WHOLE = re.compile(r"(-?\d+)\.0+")  # data frames write whole numbers so once a cell of the column is empty
 
 
+class Names(Sequence[str]):
+    """Which images ``rows`` of a table are: its ``texts``, and the number of a row where there is none."""
+
+    def __init__(self, texts: Sequence[str], rows: Sequence[int]) -> None:
+        self._texts, self._rows = texts, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> Names: ...
+    def __getitem__(self, place: int | slice) -> str | Names:
+        if isinstance(place, slice):
+            return Names(self._texts, self._rows[place])
+        row = self._rows[place]
+        return self._texts[row] or f"row {row}"
+
+    def of(self, places: Sequence[int]) -> Names:
+        """Those of some places."""
+        return Names(self._texts, [self._rows[place] for place in places])
+
+
 @dataclass(frozen=True)
 class Labels:
     """The rows of the table ``path``, as text; empty where unknown. ``names`` say which image a row is, for messages;
-    ``modalities`` are those of samples, each with a column ``path_NAME``, else empty."""
+    ``modalities`` are those of samples, each with a column ``path_NAME``, else empty. Equal texts are one object, so
+    that a row takes little memory."""
 
     path: Path
     identity: list[str]
     camera: list[str]
     scene: list[str]
     split: list[str]
-    names: list[str]
+    names: Names
     modalities: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.identity)
 
-    def sides(self) -> tuple[list[int], list[int]]:
+    def sides(self) -> tuple[Sequence[int], Sequence[int]]:
         """Which rows are queries and which gallery, in order, by the column ``split``; the same list where one set is
         both. Rows of ``test`` are both; beside rows of ``query`` they are gallery where there is no ``gallery``.
 
@@ -49,7 +74,7 @@ class Labels:
             DataError: there are no queries or no gallery.
         """
         if not any(self.split):
-            everything = list(range(len(self)))
+            everything = range(len(self))
             return everything, everything
         rows: dict[str, list[int]] = {}
         for row, split in enumerate(self.split):
@@ -79,7 +104,7 @@ def read_labels(path: Path, mapping: Mapping[str, str] | None = None) -> Labels:
             others, no split; the line is named.
     """
     try:
-        columns, lines = read_rows(path, mapping)
+        columns, lines = open_rows(path, mapping)
         paths = path_columns(path, columns)
     except OSError as error:
         raise DataError(
@@ -93,36 +118,36 @@ def read_labels(path: Path, mapping: Mapping[str, str] | None = None) -> Labels:
             "The first line names the columns: identity, and where known camera, scene and split. Which one is the "
             "identity, --column identity=COLUMN can say.",
         )
-    if not lines:
-        raise DataError(f'The table "{show(path)}" has no rows.', "Write one row a feature.")
-    cells = {key: [_text(row, name) for _, row in lines] for key, name in found.items()}
-    split = [word.lower() for word in cells["split"]]
-    with_split = next((line for (line, _), word in zip(lines, split, strict=True) if word), None)
-    for (line, _), identity, word in zip(lines, cells["identity"], split, strict=True):
-        if not identity:
+    cells: dict[str, list[str]] = {key: [] for key in COLUMNS}
+    names: list[str] = []
+    known: dict[str, str] = {}
+    without_split = with_split = 0  # the first lines
+    for line, row in lines:
+        values = {key: _text(row, name) for key, name in found.items()}
+        word = values["split"] = values["split"].lower()
+        if not values["identity"]:
             raise _bad(path, line, f"{found['identity']} is empty")
         if word and word not in SPLITS:
             raise _bad(
                 path, line, f'split is "{show(word)}", not one of {", ".join(SPLITS)}.{did_you_mean(word, SPLITS)}'
             )
-        if not word and with_split is not None:
-            raise _bad(path, line, f"split is empty, but line {with_split} has one")
-    names = [next((text for name in (*paths, "caption") if (text := _text(row, name))), "") for _, row in lines]
+        with_split, without_split = with_split or (line if word else 0), without_split or (0 if word else line)
+        if with_split and without_split:
+            raise _bad(path, without_split, f"split is empty, but line {with_split} has one")
+        for key, text in values.items():
+            cells[key].append(known.setdefault(text, text))
+        names.append(Path(next((text for name in (*paths, "caption") if (text := _text(row, name))), "")).name)
+    if not names:
+        raise DataError(f'The table "{show(path)}" has no rows.', "Write one row a feature.")
     return Labels(
         path,
         cells["identity"],
         cells["camera"],
         cells["scene"],
-        split,
-        [Path(name).name or f"row {row}" for row, name in enumerate(names)],
+        cells["split"],
+        Names(names, range(len(names))),
         in_order(paths.values()) if paths and "path" not in paths else (),
     )
-
-
-def partly(values: Sequence[str]) -> int:
-    """How many of ``values`` are empty where others are not."""
-    empty = Counter(map(bool, values))[False]
-    return empty if empty < len(values) else 0
 
 
 def _text(row: dict[str, list[str]], name: str | None) -> str:

@@ -106,7 +106,17 @@ def obtained(result: dict[str, Any]) -> str:
         )
     if (back := result.get("image_to_text")) and back["queries"]["skipped"]:
         words.append(f"image to text, {back['queries']['skipped']:,} of {back['queries']['total']:,} images skipped")
-    return f"{'; '.join(words)}. Metrics in percent. Ties are {result['tie_rule']}."
+    return f"{'; '.join(words)}. Metrics in percent. Ties are {result['tie_rule']}{_bounds(result)}."
+
+
+def _bounds(result: dict[str, Any]) -> str:
+    """Between what mAP would be by other rules, where ties make a difference that can be seen."""
+    ties = result.get("ties")
+    if ties is None or _percent(ties["worst"]["mAP"]) == _percent(ties["best"]["mAP"]):
+        return ""
+    worst, best = (_percent(ties[side]["mAP"]) for side in ("worst", "best"))
+    queries = f"{ties['queries']:,} {'query has' if ties['queries'] == 1 else 'queries have'} some"
+    return f"; {queries}, and other rules give {worst} to {best} mAP"
 
 
 def _applied(applied: dict[str, Any]) -> list[str]:

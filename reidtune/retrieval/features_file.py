@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from reidtune.data.scan import show
 from reidtune.errors import DataError, ReidtuneError, SettingsError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 SUFFIXES = (".npy", ".safetensors")
 TENSOR = "features"  # what is read of a .safetensors file with several tensors
 _HEADER = 128  # bytes before the first value of what is written here
-_ENTRIES = 2**24  # values that are checked at a time
+_ENTRIES = 2**22  # values that are checked at a time
 
 
 def table_beside(path: Path) -> Path:
@@ -126,9 +129,9 @@ def utf8(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def read_features(path: Path) -> NDArray[Any]:
+def read_features(path: Path) -> NDArray[Any] | Tensor:
     """Features [N, D] of a ``.npy`` or ``.safetensors`` file (its only tensor, or ``features``), finite numbers of any
-    precision. The values stay in the file until they are used.
+    precision; a tensor where NumPy does not know it. The values stay in the file until they are used.
 
     Raises:
         DataError: there is no such file, it is damaged or holds no features; the row that is not finite is named.
@@ -139,15 +142,18 @@ def read_features(path: Path) -> NDArray[Any]:
         what = "is a folder" if path.is_dir() else "does not exist"
         raise DataError(f'The file of features "{show(path)}" {what}.', "Check the path.")
     values = _npy(path) if path.suffix.lower() == ".npy" else _safetensors(path)
-    if values.ndim != 2 or not values.size or values.dtype.kind not in "fiu":
+    number = values if isinstance(values, np.ndarray) else np.empty(0, np.float32)
+    if values.ndim != 2 or not all(values.shape) or number.dtype.kind not in "fiu":
         raise DataError(
             f'"{show(path)}" holds an array of shape {list(values.shape)} and type {values.dtype}.',
             "Features are numbers of shape [N, D]: a row for every image.",
         )
     step = max(1, _ENTRIES // values.shape[1])
     for start in range(0, len(values), step):
+        part = values[start : start + step]
         with np.errstate(over="ignore"):  # a double beyond fp32 becomes infinite there
-            finite = np.isfinite(values[start : start + step].astype(np.float32, copy=False)).all(axis=1)
+            numbers = part.astype(np.float32, copy=False) if isinstance(part, np.ndarray) else part.float().numpy()
+        finite = np.isfinite(numbers).all(axis=1)
         if not finite.all():
             row = start + int(finite.argmin())
             raise DataError(
@@ -170,7 +176,7 @@ def _npy(path: Path) -> NDArray[Any]:
     return loaded
 
 
-def _safetensors(path: Path) -> NDArray[Any]:
+def _safetensors(path: Path) -> NDArray[Any] | Tensor:
     import torch
     from safetensors import safe_open
 
@@ -189,6 +195,7 @@ def _safetensors(path: Path) -> NDArray[Any]:
             f"Save the features alone, or under the name {TENSOR}.",
         )
     if tensor.dtype == torch.bfloat16 or (tensor.dtype.is_floating_point and tensor.dtype.itemsize == 1):
-        tensor = tensor.float()
+        kept: Tensor = tensor
+        return kept
     values: NDArray[Any] = tensor.numpy()
     return values

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reidtune.errors import DataError, SettingsError
+from reidtune.retrieval.dense import score_rows
 from reidtune.retrieval.protocol import LEAVE_ONE_OUT, RANDOM_GALLERY, check_protocol, ignored, needs_places
 from reidtune.retrieval.rank import JUNK, SIMILARITIES, RankResult
-from reidtune.retrieval.score_rows import score_rows
 from reidtune.retrieval.shared import SharedGallery, anything_missing
 
 _ENTRIES = 2**21  # scores at a time: 8 MB
@@ -184,7 +184,9 @@ def rank_scores(pairs: Pairs, scores: Iterable[tuple[slice, Tensor]] | None = No
     penalty, first = precision.clone(), torch.zeros(count, dtype=torch.int64)
     for tile in pairs.tiles(scores):
         part = tile.part
-        precision[part], penalty[part], first[part] = score_rows(tile.scores, tile.positive, tile.dropped)
+        found = score_rows(tile.scores, tile.positive, tile.dropped)
+        precision[part], penalty[part] = found.average_precision, found.inverse_negative_penalty
+        first[part] = found.first_hit
     skipped = tuple((first == 0).nonzero()[:, 0].tolist())
     if len(skipped) == count:
         raise DataError(f"None of the {count} queries can be scored: none has a positive.", "Use the protocol all.")

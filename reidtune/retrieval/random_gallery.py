@@ -14,6 +14,7 @@ from torch import Tensor
 from reidtune.errors import DataError, SettingsError
 from reidtune.retrieval.protocol import ALL, RANDOM_GALLERY
 from reidtune.retrieval.rank import RankResult, rank
+from reidtune.retrieval.rows import FeatureRows
 from reidtune.seeds import derive_seed
 
 DRAWS = 10
@@ -62,8 +63,8 @@ def draw_gallery(ids: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def rank_random_galleries(
-    query: Tensor,
-    gallery: Tensor,
+    query: Any,
+    gallery: Any,
     query_ids: Tensor,
     gallery_ids: Tensor,
     query_rows: Tensor,
@@ -86,6 +87,7 @@ def rank_random_galleries(
     """
     if draws < 1:
         raise SettingsError(f"The number of draws is {draws}.", "Choose at least 1.")
+    queries, items = FeatureRows(query, "query"), FeatureRows(gallery, "gallery")
     results: list[RankResult] = []
     sides: list[tuple[Tensor, Tensor]] = []
     for number in range(draws):
@@ -101,8 +103,8 @@ def rank_random_galleries(
         asking = asks.nonzero()[:, 0]
         results.append(
             rank(
-                query[asking],
-                gallery[chosen],
+                queries.take(asking.numpy()),
+                items.take(chosen.numpy()),
                 query_ids=query_ids[asking],
                 gallery_ids=gallery_ids[chosen],
                 protocol=ALL,

@@ -146,13 +146,24 @@ def same_rows(query: Sequence[Record], gallery: Sequence[Record]) -> Rows:
 
 def scores(result: RankResult) -> dict[str, Any]:
     """Metrics and counts of a ranking, as ``evaluate --json`` has them; of several draws their number, and the standard
-    deviation of each metric over them."""
+    deviation of each metric over them. Where negatives tie with positives, the metrics between which every other rule
+    for ties would be."""
     return {
         "metrics": result.metrics(),
+        **ties_of(result),
         **draws_of(result),
         "queries": {"total": result.queries, "skipped": len(result.skipped_queries)},
         "gallery": {"total": result.gallery, "ignored": result.ignored},
     }
+
+
+def ties_of(result: RankResult) -> dict[str, Any]:
+    """``ties``: how many queries have some, and metrics with the positives last (``worst``) and first (``best``) in
+    them; nothing without ties."""
+    if result.best is None or result.worst is None:
+        return {}
+    bounds = {"worst": result.worst.metrics(), "best": result.best.metrics()}
+    return {"ties": {"queries": len(result.tied_queries), **bounds}}
 
 
 def draws_of(result: RankResult) -> dict[str, Any]:

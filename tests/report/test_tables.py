@@ -142,6 +142,15 @@ def test_every_table_says_how_its_numbers_were_obtained():
     assert "skipped" not in plain
 
 
+def test_ties_that_matter_are_said():
+    ties = {"queries": 3, "worst": {"mAP": 0.8821}, "best": {"mAP": 0.8904}}
+    text = words(render(metrics_table([result(ties=ties)])))
+    assert "Ties are stable: equal scores keep gallery order; 3 queries have some, and other rules give 88.2 to" in text
+    assert "to 89.0 mAP." in text
+    ties = {"queries": 1, "worst": {"mAP": 0.88701}, "best": {"mAP": 0.88703}}
+    assert "gallery order." in words(render(metrics_table([result(ties=ties)])))
+
+
 def test_skipped_queries_are_named():
     one = obtained(result(queries={"total": 9, "skipped": 1}, skipped_examples=["a.jpg"]))
     assert "1 query skipped for want of a positive (a.jpg)." in one

@@ -84,7 +84,8 @@ def test_safetensors(values, tmp_path):
         ("brain", {"x": tensor.bfloat16()}, tensor.bfloat16().float()),
     ):
         save_file(tensors, tmp_path / f"{name}.safetensors")
-        assert np.array_equal(read_features(tmp_path / f"{name}.safetensors"), wanted.numpy())
+        found = read_features(tmp_path / f"{name}.safetensors")
+        assert torch.equal(torch.as_tensor(found).float(), wanted.float())
     save_file({"a": tensor, "b": tensor + 1}, tmp_path / "two.safetensors")
     with pytest.raises(DataError, match="2 tensors .*none of them called features"):
         read_features(tmp_path / "two.safetensors")

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from reidtune.data.record import Record
-from reidtune.retrieval.protocol import ignored
-from reidtune.retrieval.rank import rank, score_rows
+from reidtune.retrieval.rank import rank
 from reidtune.retrieval.scoring import rank_features
 
 
@@ -86,32 +85,31 @@ def test_ties_keep_gallery_order(reference, tile):
 
 
 @pytest.mark.parametrize(
-    ("shift", "row"),
+    ("rule", "row"),
     [
-        (0.0, "stable_sort_gallery_order"),
-        (1e-3, "optimistic_positives_first"),
-        (-1e-3, "pessimistic_negatives_first"),
+        (None, "stable_sort_gallery_order"),
+        ("best", "optimistic_positives_first"),
+        ("worst", "pessimistic_negatives_first"),
     ],
 )
 @pytest.mark.parametrize("evaluator", ["fastreid", "irra_no_camera_filter"])
-def test_ties_in_favour_of_and_against_the_positives(reference, evaluator, shift, row):
-    """Squared distances are integers here, so the shift moves positives within their ties and nowhere else."""
+def test_ties_in_favour_of_and_against_the_positives(reference, evaluator, rule, row):
     tensors, results = reference
-    query, gallery = tensors["ties.query_features"], tensors["ties.gallery_features"]
-    names = labels(tensors, "ties", "cams")
-    positive = names["query_ids"][:, None] == names["gallery_ids"][None, :]
-    scores = -torch.cdist(query.double(), gallery.double()).square()
-    dropped = None
-    if evaluator == "fastreid":
-        cameras, rows = (names["query_cameras"], names["gallery_cameras"]), torch.arange(0)
-        dropped = ignored("cross-camera", names["query_ids"], names["gallery_ids"], *cameras, rows, rows)
-    precision, penalty, first = score_rows((scores + shift * positive).float(), positive, dropped)
+    protocol = "cross-camera" if evaluator == "fastreid" else "all"
+    result = rank(
+        tensors["ties.query_features"],
+        tensors["ties.gallery_features"],
+        **labels(tensors, "ties", "cams"),
+        protocol=protocol,
+        similarity="euclidean",
+    )
+    scores = getattr(result, rule) if rule else result
     expected = results["ties"][evaluator][row]
     percent, prefix, tolerance = (1, "cmc@", 1e-6) if evaluator == "fastreid" else (100, "R", 2e-4)
-    assert percent * precision.mean().item() == pytest.approx(expected["mAP"], abs=tolerance)
-    assert percent * penalty.mean().item() == pytest.approx(expected["mINP"], abs=tolerance)
+    assert percent * scores.mean_average_precision == pytest.approx(expected["mAP"], abs=tolerance)
+    assert percent * scores.mean_inverse_negative_penalty == pytest.approx(expected["mINP"], abs=tolerance)
     for k in (1, 5, 10):
-        assert percent * (first <= k).double().mean().item() == pytest.approx(expected[f"{prefix}{k}"], abs=tolerance)
+        assert percent * scores.cmc(k) == pytest.approx(expected[f"{prefix}{k}"], abs=tolerance)
 
 
 @pytest.mark.parametrize(("similarity", "expected"), [("cosine", "normalised"), ("euclidean", "raw")])

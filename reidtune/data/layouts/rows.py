@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from reidtune.data.layouts.columns import is_role, roles_of
 from reidtune.data.scan import show
 from reidtune.errors import DataError
 
-Rows = list[tuple[int, dict[str, list[str]]]]
+Line = tuple[int, dict[str, list[str]]]
+Rows = list[Line]
 HINT = "Correct the row, or leave it out."
 
 
@@ -24,37 +26,67 @@ def read_rows(path: Path, mapping: Mapping[str, str] | None = None) -> tuple[lis
     Raises ``DataError`` naming the line where the file is not UTF-8, not CSV or JSON, or a row has the wrong width, and
     ``SettingsError`` where the ``mapping`` does not fit the columns.
     """
+    columns, rows = open_rows(path, mapping)
+    return columns, list(rows)
+
+
+def open_rows(path: Path, mapping: Mapping[str, str] | None = None) -> tuple[list[str], Iterator[Line]]:
+    """As :func:`read_rows`, the rows one by one: those of a CSV file are not held in memory. What is wrong with a row
+    is raised when it is its turn."""
+    if path.suffix.lower() in (".jsonl", ".ndjson"):
+        with _utf8(path):
+            text = path.read_bytes().decode("utf-8-sig")
+        columns, rows = _json_lines(path, text, mapping or {})
+        return columns, iter(rows)
+    names: list[list[str]] = []  # what each column is
+    lines = _csv(path, mapping or {}, names)
+    first = next(lines, None)
+    columns = [name for several in names for name in several]
+    return columns, iter(()) if first is None else chain([first], lines)
+
+
+@contextmanager
+def _utf8(path: Path) -> Iterator[None]:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        yield
     except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
+        with path.open("rb") as file:
+            line = next((number for number, content in enumerate(file, 1) if not _is_utf8(content)), 1)
         raise DataError(f'"{show(path)}", line {line}: not UTF-8 text.', "Save the table as UTF-8.") from error
-    read = _json_lines if path.suffix.lower() in (".jsonl", ".ndjson") else _csv
-    return read(path, text, mapping or {})
 
 
-def _csv(path: Path, text: str, mapping: Mapping[str, str]) -> tuple[list[str], Rows]:
-    header = text.lstrip().split("\n", 1)[0]
-    delimiter = max(",;\t", key=header.count)  # spreadsheets of half the world write semicolons
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    columns: list[list[str]] = []  # what each is
-    rows: Rows = []
-    before = 0
+def _is_utf8(content: bytes) -> bool:
     try:
-        for cells in reader:
-            line, before = before + 1, reader.line_num
-            if not any(cell.strip() for cell in cells):
-                continue
-            if not columns:
-                columns = list(roles_of(path, _header(path, cells), mapping).values())
-            elif len(cells) != len(columns):
-                raise DataError(f'"{show(path)}", line {line}: {len(cells)} cells, but {len(columns)} columns.', HINT)
-            else:
-                pairs = zip(columns, cells, strict=True)
-                rows.append((line, {name: [cell] for names, cell in pairs for name in names}))
-    except csv.Error as error:
-        raise DataError(f'"{show(path)}", line {before + 1}: not CSV ({error}).', HINT) from error
-    return [name for names in columns for name in names], rows
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _csv(path: Path, mapping: Mapping[str, str], columns: list[list[str]]) -> Iterator[Line]:
+    """The rows; before the first, ``columns`` are filled."""
+    before = 0
+    with _utf8(path), path.open(encoding="utf-8-sig", newline="") as file:
+        header = next((line for line in file if line.strip()), "")
+        file.seek(0)
+        delimiter = max(",;\t", key=header.count)  # spreadsheets of half the world write semicolons
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        try:
+            for cells in reader:
+                line, before = before + 1, reader.line_num
+                if not any(cell.strip() for cell in cells):
+                    continue
+                if not columns:
+                    columns.extend(roles_of(path, _header(path, cells), mapping).values())
+                elif len(cells) != len(columns):
+                    raise DataError(
+                        f'"{show(path)}", line {line}: {len(cells)} cells, but {len(columns)} columns.', HINT
+                    )
+                else:
+                    pairs = zip(columns, cells, strict=True)
+                    yield line, {name: [cell] for names, cell in pairs for name in names}
+        except csv.Error as error:
+            raise DataError(f'"{show(path)}", line {before + 1}: not CSV ({error}).', HINT) from error
 
 
 def _header(path: Path, cells: list[str]) -> list[str]:

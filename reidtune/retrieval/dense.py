@@ -1,0 +1,33 @@
+"""Rankings by scores that are there already, such as re-ranked ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reidtune.retrieval.counting import before, count
+from reidtune.retrieval.queries import arrange
+from reidtune.retrieval.result import Scores, score_ranks
+
+
+def score_rows(scores: Tensor, positive: Tensor, dropped: Tensor | None = None) -> Scores:
+    """Rank every row of ``scores``; of equal ones the first is better. They are left as they are.
+
+    Args:
+        scores: fp32 [Q, G], finite, higher is better.
+        positive: boolean [Q, G].
+        dropped: boolean [Q, G], items that do not count, or ``None``.
+    """
+    if dropped is not None:
+        positive = positive & ~dropped
+    row, column = positive.nonzero(as_tuple=True)
+    found = arrange(
+        len(scores), row.numpy(), column.numpy(), scores[row, column].numpy(), np.ones(len(row), dtype=np.int64)
+    )
+    bounds, columns, weights = (torch.from_numpy(values) for values in found)
+    negatives = scores.masked_fill(positive if dropped is None else positive | dropped, -torch.inf)
+    above, equal, _ = count(negatives.clone(), bounds, [(1, None)])
+    if equal.any():
+        above += before(negatives, bounds, columns, equal > 0)
+    return score_ranks(above, weights)
