@@ -6,7 +6,8 @@ import torch
 from safetensors.torch import load_file
 
 from reidtune.backbone.load import load_backbone
-from reidtune.backbone.tower import ImageTower, TextTower
+from reidtune.backbone.open_clip_tower import OpenClipTower
+from reidtune.backbone.text_tower import TextTower
 from reidtune.backbone.walk import Walk
 from reidtune.tuning.component import Component
 from reidtune.tuning.tuner import Tuner
@@ -22,10 +23,9 @@ CONFIG = {
 def towers(model, config):
     vision, text = config["vision_cfg"], config["text_cfg"]
     patch = vision.get("patch_size", 16)
-    image = ImageTower(
+    image = OpenClipTower(
         model,
         {
-            "width": vision["width"],
             "layers": vision["layers"],
             "heads": vision["width"] // vision.get("head_width", 64),
             "patch": (patch, patch),
@@ -35,7 +35,7 @@ def towers(model, config):
     )
     text_tower = TextTower(
         model,
-        {key: text[key] for key in ("width", "layers", "heads")} | {"context": text.get("context_length", 77)},
+        {key: text[key] for key in ("layers", "heads")} | {"context": text.get("context_length", 77)},
         config["embed_dim"],
     )
     return image, text_tower
