@@ -19,8 +19,8 @@ def row_of(name: str) -> dict[str, Any]:
     """What ``reidtune backbones --json`` says of one of open_clip's architectures.
 
     ``image`` and ``text``: ``{"supported", "reason", "parameters"}`` and, where supported, ``family``, ``pooling``,
-    ``width``, ``layers`` and ``heads``; ``parameters`` is null where the tower needs files of the Hugging Face hub to be
-    built. ``tokenizer`` is null where the text tower is not supported.
+    ``width``, ``layers`` and ``heads``; ``parameters`` is null where the tower needs files of the Hugging Face hub to
+    be built. ``tokenizer`` is null where the text tower is not supported.
     """
     config: dict[str, Any] = copy.deepcopy(open_clip.get_model_config(name))
     architecture = Architecture(name, config, {})

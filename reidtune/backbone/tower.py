@@ -43,8 +43,9 @@ class Tower:
     ``nn.MultiheadAttention`` and open_clip 4 an attention of its own, both with these names. The open_clip model is
     neither modified nor patched. With an empty tuner the features equal ``encode_image`` / ``encode_text``.
 
-    Attributes: ``kind`` (``image`` | ``text``), ``family`` (whose kind of tower it is, for people), ``width`` d, ``layers`` L, ``heads``, ``output_width`` D, ``prefix``
-    (the state-dict prefix of the tower's own parameters), ``pooling`` (which rows make the feature), ``last_norm`` and
+    Attributes: ``kind`` (``image`` | ``text``), ``family`` (whose kind of tower it is, for people), ``width`` d,
+    ``layers`` L, ``heads``, ``output_width`` D, ``prefix`` (the state-dict prefix of the tower's own parameters),
+    ``linears`` (the linear maps of a block by name), ``pooling`` (which rows make the feature), ``last_norm`` and
     ``projection`` (parameter names of the last LayerNorm and of the matrix that makes the feature, ``None`` without
     one).
     """

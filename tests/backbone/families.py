@@ -43,6 +43,7 @@ _register("small_pe", "vit_pe_core_base_patch16_224", **{**_TINY, "ref_feat_shap
 _register("small_pe_giant", "vit_pe_core_gigantic_patch14_448", **{**_TINY, "attn_pool_num_heads": 4})
 _register("small_vitamin", "vitamin_small_224", depth=2, num_heads=4, img_size=32)
 _register("small_mobile", "vit_base_mci_224", depth=2, num_heads=4, img_size=32)
+_register("small_differential", "vit_large_patch14_clip_224", attn_layer="diff", **_TINY)
 _register("small_relative", "vit_relpos_medium_patch16_cls_224", **_TINY)
 
 
