@@ -10,7 +10,7 @@ from typing import Any
 
 import open_clip
 
-from reidtune.backbone.support import image_reason, text_reason, timm_patch
+from reidtune.backbone.support import image_reason, text_reason, timm_native
 from reidtune.backbone.text_tower import CLIP_BPE
 from reidtune.errors import SettingsError, did_you_mean
 
@@ -39,15 +39,19 @@ class Architecture:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Native height and width in pixels."""
-        return pair(self.config["vision_cfg"].get("image_size", 224))
+        """Native height and width in pixels. Of a tower of timm they are timm's: open_clip's configuration does not
+        change what it builds, and is wrong for ViTamin-XL-384."""
+        vision = self.config["vision_cfg"]
+        if (name := vision.get("timm_model_name")) and not image_reason(self.config):
+            return timm_native(name)[0]
+        return pair(vision.get("image_size", 224))
 
     @property
     def patch(self) -> tuple[int, int]:
         """Height and width of a patch in pixels."""
         vision = self.config["vision_cfg"]
         if name := vision.get("timm_model_name"):
-            return timm_patch(name)
+            return timm_native(name)[1]
         return pair(vision.get("patch_size", 16))
 
     @property
@@ -113,6 +117,9 @@ def resolve_activation(architecture: Architecture, tag_config: dict[str, Any], f
     if asked is not None:
         if asked not in ACTIVATIONS:
             raise SettingsError(f'Unknown activation "{asked}".', f"Choose one of {', '.join(ACTIVATIONS)}.")
+        parts = (architecture.config["vision_cfg"], architecture.config["text_cfg"])
+        if asked == "quick_gelu" and any(part.get("act_kwargs") for part in parts):
+            raise SettingsError(f"{architecture.name} is a GELU model, so it has no weights with quick_gelu.")
         return asked
     name, config = architecture.tag_name, architecture.config
     if tag_config:

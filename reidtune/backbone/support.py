@@ -53,12 +53,12 @@ def text_reason(config: dict[str, Any]) -> str:
 
 
 @cache
-def timm_patch(name: str) -> tuple[int, int]:
-    """Height and width in pixels of what becomes a row of timm's model ``name``."""
+def timm_native(name: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Height and width in pixels of the images that timm builds ``name`` for, and of what becomes a row of them."""
     with torch.device("meta"):
         model: Any = timm.create_model(name)
-        ratio = model.patch_embed.feat_ratio(as_scalar=False)
-    return int(ratio[0]), int(ratio[1])
+    size, patch = model.patch_embed.img_size, model.patch_embed.feat_ratio(as_scalar=False)
+    return (int(size[0]), int(size[1])), (int(patch[0]), int(patch[1]))
 
 
 def _timm_reason(name: str, vision: dict[str, Any]) -> str:

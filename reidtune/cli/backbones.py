@@ -18,7 +18,7 @@ EXAMPLES = (
 
 def backbones(
     name: Annotated[
-        str | None, typer.Argument(help="Only names with this in them; case does not matter.", metavar="[NAME]")
+        str | None, typer.Argument(help="Only names with this in them; case does not matter.", metavar="NAME")
     ] = None,
     supported: Annotated[bool, typer.Option("--supported", help="Only those with an image tower.")] = False,
     as_json: Json = False,

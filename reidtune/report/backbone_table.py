@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _FEW = 8  # so many rows are shown with all their tags
-_TAGS = 2  # of more rows, so many tags each
+_TAGS = 1  # of more rows, so many tags each
 _TAG_WIDTH = 24
 _HEADINGS = ("name", "image tower", "text tower", "pixels", "features", "tags")
 CLIP_BPE = "clip-bpe"
@@ -57,7 +57,7 @@ def _cells(row: Mapping[str, Any], notes: list[str], most: int | None) -> list[s
         tower = row[kind]
         note = tower["reason"]
         if kind == "text" and tower["supported"] and row["tokenizer"] != CLIP_BPE:
-            note = "a tokenizer of the Hugging Face hub: loaded once, needs pip install transformers sentencepiece"
+            note = "its texts need a tokenizer of the Hugging Face hub, and the packages transformers and sentencepiece"
         towers.append(_size(tower) + _mark(note, notes))
     tags, height_width = row["tags"], "x".join(str(side) for side in row["image_size"])
     shown = tags if most is None else tags[:most]
