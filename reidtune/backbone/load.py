@@ -16,6 +16,7 @@ from reidtune.backbone.families import image_tower, text_tower
 from reidtune.backbone.fingerprint import file_tensor_hashes, fingerprint, tensor_hashes
 from reidtune.backbone.fit import fit, renamed
 from reidtune.backbone.image_tower import ImageTower
+from reidtune.backbone.open_clip_tower import OpenClipTower
 from reidtune.backbone.positions import KINDS
 from reidtune.backbone.preprocess import Preprocess, own_preprocess
 from reidtune.backbone.text_tower import TextTower
@@ -95,7 +96,7 @@ class Backbone:
     def fingerprint(self) -> dict[str, Any]:
         """Hashes of the weights before any resize, and every switch that changes the function."""
         text = self._text
-        switches = {
+        switches: dict[str, Any] = {
             "activation": self.activation,
             "image_size": [self.preprocess.height, self.preprocess.width],
             "positional_resize": self.resize,
@@ -107,6 +108,8 @@ class Backbone:
             "pooling": f"{self.image.pooling}/{'none' if text is None else text.pooled_row}",
             "heads": [self.image.heads, *([] if text is None else [text.heads])],
         }
+        if switches["pooling"] != "cls/eos" or self.image.family != OpenClipTower.family or (text and not text.causal):
+            switches["towers"] = [tower.variant() for tower in (self.image, text) if tower is not None]
         return fingerprint(self._hashes, switches)
 
     def describe(self) -> dict[str, Any]:

@@ -60,6 +60,9 @@ class OpenClipTower(ImageTower):
         self.mean: bool = config.get("pool", "tok") == "avg"
         self.pooling = "attention" if self.attention_heads else "mean" if self.mean else "cls"
 
+    def variant(self) -> str:
+        return f"{super().variant()}, norm after pool" if self.norm_after_pool else super().variant()
+
     def leading_rows(self, walk: Walk, tuner: SiteFunctions) -> list[Tensor]:
         return [self.weight(walk, tuner, "visual.class_embedding").view(1, 1, -1)]
 

@@ -52,6 +52,9 @@ class TextTower(Tower):
         held = (f"{self.prefix}text_projection{part}" for part in ("", ".weight"))
         self.projection = next((name for name in held if name in self.parameters), None)
 
+    def variant(self) -> str:
+        return f"{super().variant()}, {'causal' if self.causal else 'both ways'}"
+
     def names(self) -> list[str]:
         others = ("visual.", "logit_")
         return [name for name in super().names() if not name.startswith(others)]

@@ -19,24 +19,25 @@ Tokenizer = Callable[[list[str]], Tensor]
 def find_tokenizer(architecture: Architecture, context: int) -> Tokenizer:
     """The tokenizer of an architecture: texts → ids [N, ``context``].
 
-    CLIP's own comes with open_clip. Others lie on the Hugging Face hub, are downloaded once (``HF_HOME`` says where to)
-    and need the package transformers.
+    CLIP's own comes with open_clip. Others lie in the model folder (``tokenizer*``) or on the Hugging Face hub, from
+    where they are downloaded once (``HF_HOME`` says where to), and need the package transformers.
 
     Raises:
         SettingsError: transformers is missing.
         ReidtuneError: the tokenizer is not in the cache and could not be downloaded.
     """
-    name = architecture.tokenizer
-    if name == CLIP_BPE:
-        own: Tokenizer = open_clip.SimpleTokenizer(context_length=context)
-        return own
-    text = architecture.config["text_cfg"]
+    name, text = architecture.tokenizer, architecture.config["text_cfg"]
     options: dict[str, Any] = dict(text.get("tokenizer_kwargs") or {})
+    if name == CLIP_BPE:
+        own: Tokenizer = open_clip.SimpleTokenizer(context_length=context, **options)
+        return own
+    folder = architecture.folder
+    source = str(folder) if folder is not None and any(folder.glob("tokenizer*")) else name
     if mode := text.get("tokenizer_mode"):
         options["tokenizer_mode"] = mode
     try:
         with quiet_hub():
-            found: Tokenizer = open_clip.tokenizer.HFTokenizer(name, context_length=context, **options)
+            found: Tokenizer = open_clip.tokenizer.HFTokenizer(source, context_length=context, **options)
     except ImportError as error:
         raise SettingsError(
             f"Texts of {architecture.name} need the tokenizer {name}, which needs a package that is missing: {error}.",

@@ -82,6 +82,10 @@ class Tower:
         self.activation: nn.Module = model.get_submodule(f"{blocks}.0.{names.activation}")
         self.epsilons = {name: module.eps for name, module in model.named_modules() if isinstance(module, nn.LayerNorm)}
 
+    def variant(self) -> str:
+        """What else makes the function, which weights do not tell: for the fingerprint."""
+        return f"{self.family}, {self.activation!r}"
+
     def names(self) -> list[str]:
         """State-dict names of the parameters that make this tower's features, in order."""
         return [name for name in self.parameters if name.startswith(self.prefix)]

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from reidtune.backbone.load import load_backbone
-from reidtune.tuning.component import Component
 from reidtune.tuning.tuner import Tuner
 from tests.backbone.families import FAMILIES, folder, inputs, load, relative
+from tests.backbone.recorder import Recorder
 
 TALL = (48, 16)
 FROM_TIMM = [name for name, config in FAMILIES.items() if "timm_model_name" in config["vision_cfg"]]
@@ -53,56 +53,6 @@ def test_bilinear_positions_are_others(tmp_path):
     tables = [backbone.image.parameters["visual.trunk.pos_embed"] for backbone in found]
     assert tables[0].shape == tables[1].shape == (1, 6 * 2, 32)
     assert not torch.allclose(*tables, atol=1e-3)
-
-
-class Recorder(Component):
-    """Serves every site of both towers and writes down what it saw."""
-
-    towers = ("image", "text")
-
-    def __init__(self):
-        super().__init__()
-        self.seen = set()
-
-    def embed(self, walk, place, tokens):
-        self.seen.add((walk.kind, "embed", place))
-        return tokens
-
-    def tokens(self, walk, layer, tokens):
-        self.seen.add((walk.kind, "tokens", layer))
-        return tokens
-
-    def norm(self, walk, layer, name, tokens, normed):
-        self.seen.add((walk.kind, "norm", layer, name))
-        return normed
-
-    def weight(self, walk, name, value):
-        self.seen.add((walk.kind, "weight", name))
-        return value
-
-    def linear(self, walk, layer, name, inputs, outputs):
-        assert (inputs.shape[-1], outputs.shape[-1]) == walk.tower.linear_shape(name)
-        self.seen.add((walk.kind, "linear", layer, name))
-        return outputs
-
-    def key_value(self, walk, layer, key, value):
-        self.seen.add((walk.kind, "key_value", layer))
-        return key, value
-
-    def attention(self, walk, layer, tokens, attended):
-        self.seen.add((walk.kind, "attention", layer))
-        return tokens
-
-    def beside_mlp(self, walk, layer, tokens):
-        self.seen.add((walk.kind, "beside_mlp", layer))
-
-    def block(self, walk, layer, tokens):
-        self.seen.add((walk.kind, "block", layer))
-        return tokens
-
-    def pool(self, walk, tokens, feature):
-        self.seen.add((walk.kind, "pool"))
-        return feature
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -12,6 +12,7 @@ from reidtune.backbone.architecture import find_architecture
 from reidtune.backbone.load import load_backbone
 from reidtune.backbone.preprocess import own_preprocess
 from reidtune.backbone.support import image_reason, text_reason
+from reidtune.backbone.tokenizer import find_tokenizer
 from reidtune.delta import write_delta
 from reidtune.errors import ReidtuneError, SettingsError
 from reidtune.export.open_clip import export_open_clip
@@ -61,6 +62,13 @@ def test_the_fingerprint_tells_poolings_and_tokenizers_apart(family):
     assert switches["siglip"]["pooling"] == "attention/last"
     assert switches["worldwide"]["pooling"] == "cls/eos 2"
     assert switches["coca"]["pooling"] == "attention/cls"
+    assert "towers" not in switches["clip"]  # plain CLIP has the digest that its deltas were made with
+    assert switches["clipa"]["towers"] == [
+        "open_clip ViT, GELU(approximate='none'), norm after pool",
+        "open_clip, GELU(approximate='none'), both ways",
+    ]
+    assert "approximate='tanh'" in switches["siglip"]["towers"][1]
+    assert "both ways" in switches["clip, both ways"]["towers"][1]
 
 
 def test_means_of_batch_norms_are_part_of_the_fingerprint_and_their_counts_are_not(family):
@@ -220,3 +228,29 @@ def test_the_native_sizes_of_open_clip_are_those_of_timm():
     """open_clip builds timm's towers for timm's size, whatever its configuration says (256 for ViTamin-XL-384)."""
     for name, side in (("ViT-B-16-SigLIP-384", 384), ("EVA02-L-14-336", 336), ("ViTamin-XL-384", 384)):
         assert find_architecture(name).image_size == (side, side)
+
+
+def test_the_tokenizer_of_the_hub_gets_what_the_configuration_says(tmp_path, monkeypatch):
+    asked = []
+
+    class Tokenizer:
+        def __init__(self, name, **options):
+            asked.append((name, options))
+
+        def __call__(self, texts):
+            return torch.ones(len(texts), 12, dtype=torch.long)
+
+    chosen = copy.deepcopy(FAMILIES["siglip"])
+    chosen["text_cfg"]["hf_tokenizer_name"] = "timm/ViT-B-16-SigLIP"
+    folder(tmp_path / "model", chosen)
+    backbone = load_backbone(f"local-dir:{tmp_path / 'model'}")
+    monkeypatch.setattr(open_clip.tokenizer, "HFTokenizer", Tokenizer)
+    assert Model(backbone).embed_texts(["a red coat", "a hat"]).shape == (2, 32)
+    assert asked == [("timm/ViT-B-16-SigLIP", {"context_length": 12, "clean": "canonicalize"})]
+    (tmp_path / "model" / "tokenizer.json").write_text("{}")
+    assert find_tokenizer(backbone.architecture, 12) and asked[1][0] == str(tmp_path / "model")
+
+
+def test_quick_gelu_is_refused_where_the_model_is_built_with_another():
+    with pytest.raises(SettingsError, match="ViT-B-16-SigLIP2 is a GELU model"):
+        load_backbone("ViT-B-16-SigLIP2", "none", activation="quick_gelu")
