@@ -10,17 +10,13 @@ from typing import Any
 
 import open_clip
 
+from reidtune.backbone.support import image_reason, text_reason, timm_native
+from reidtune.backbone.text_tower import CLIP_BPE
 from reidtune.errors import SettingsError, did_you_mean
 
 LOCAL_DIR = "local-dir:"
 TINY = "tiny"  # the embedded demo backbone
 ACTIVATIONS = ("gelu", "quick_gelu")
-
-# What a tower may say about itself and still be walked by ours; any other key must have open_clip's default.
-_PLAIN_VISION = {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio", "ls_init_value"}
-_PLAIN_VISION |= {"no_ln_pre", "patch_dropout", "output_tokens", "block_type"}
-_PLAIN_TEXT = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "ls_init_value"}
-_PLAIN_TEXT |= {"pad_id", "eos_id", "output_tokens", "block_type"}
 
 
 @dataclass(frozen=True)
@@ -43,13 +39,30 @@ class Architecture:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Native height and width in pixels."""
-        return pair(self.config["vision_cfg"].get("image_size", 224))
+        """Native height and width in pixels. Of a tower of timm they are timm's: open_clip's configuration does not
+        change what it builds, and is wrong for ViTamin-XL-384."""
+        vision = self.config["vision_cfg"]
+        if (name := vision.get("timm_model_name")) and not image_reason(self.config):
+            return timm_native(name)[0]
+        return pair(vision.get("image_size", 224))
 
     @property
     def patch(self) -> tuple[int, int]:
         """Height and width of a patch in pixels."""
-        return pair(self.config["vision_cfg"].get("patch_size", 16))
+        vision = self.config["vision_cfg"]
+        if name := vision.get("timm_model_name"):
+            return timm_native(name)[1]
+        return pair(vision.get("patch_size", 16))
+
+    @property
+    def text_reason(self) -> str:
+        """Why the text tower cannot be used; empty where it can."""
+        return text_reason(self.config)
+
+    @property
+    def tokenizer(self) -> str:
+        """``clip-bpe``, or the name of a tokenizer on the Hugging Face hub."""
+        return self.config["text_cfg"].get("hf_tokenizer_name") or CLIP_BPE
 
 
 def pair(value: int | list[int] | tuple[int, int]) -> tuple[int, int]:
@@ -60,7 +73,8 @@ def find_architecture(name: str) -> Architecture:
     """The architecture called ``name``: an open_clip name, ``tiny``, or ``local-dir:FOLDER``.
 
     Raises:
-        SettingsError: unknown name, a broken folder, or a family whose towers are not supported yet (with the reason).
+        SettingsError: unknown name, a broken folder, or an image tower that is not supported (with the reason). Without
+            a text tower (see ``text_reason``) an architecture serves image tasks.
     """
     folder = None
     preprocess: dict[str, Any] = {}
@@ -79,41 +93,15 @@ def find_architecture(name: str) -> Architecture:
             raise SettingsError(
                 f'Unknown backbone "{name}".{did_you_mean(name, names)}',
                 f'Known are "{TINY}" (embedded, for demos and tests), local-dir:FOLDER, and open_clip\'s names such as '
-                "ViT-B-16, ViT-B-32, ViT-L-14.",
+                "ViT-B-16, ViT-B-32, ViT-L-14; see: reidtune backbones",
             )
         config = copy.deepcopy(found)
-    if reason := unsupported(config):
+    if reason := image_reason(config):
         raise SettingsError(
-            f'Backbone "{name}" is not supported yet: {reason}.',
-            "Supported now are open_clip's plain vision transformers with a causal text tower, such as ViT-B-16, "
-            "ViT-B-32, ViT-L-14, ViT-H-14.",
+            f'Backbone "{name}" is not supported: {reason}.',
+            "Vision transformers are; see: reidtune backbones --supported",
         )
     return Architecture(name, config, preprocess, folder)
-
-
-def unsupported(config: dict[str, Any]) -> str | None:
-    """Why our towers cannot walk this open_clip configuration yet, or ``None`` where they can."""
-    vision, text = config["vision_cfg"], config["text_cfg"]
-    reasons = [
-        ("multimodal_cfg" in config, "CoCa's attention pooling and decoder"),
-        (bool(vision.get("timm_model_name")), "an image tower of timm"),
-        (isinstance(vision.get("layers"), list | tuple), "a ResNet image tower"),
-        (bool(text.get("hf_model_name")), "a text tower of Hugging Face transformers"),
-        (bool(text.get("hf_tokenizer_name")), "a Hugging Face tokenizer"),
-        (bool(config.get("custom_text")), "a separate text model (custom_text)"),
-    ]
-    for applies, reason in reasons:
-        if applies:
-            return reason
-    defaults = (open_clip.CLIPVisionCfg(), open_clip.CLIPTextCfg())
-    for part, plain, default in zip((vision, text), (_PLAIN_VISION, _PLAIN_TEXT), defaults, strict=True):
-        tower = "image" if part is vision else "text"
-        for key, value in part.items():
-            if key not in plain and value != getattr(default, key, None):
-                return f"its {tower} tower has {key} = {value}"
-        if part.get("block_type") not in (None, "default"):
-            return f"its {tower} tower has custom blocks"
-    return None
 
 
 def resolve_activation(architecture: Architecture, tag_config: dict[str, Any], file: bool, asked: str | None) -> str:
@@ -129,6 +117,9 @@ def resolve_activation(architecture: Architecture, tag_config: dict[str, Any], f
     if asked is not None:
         if asked not in ACTIVATIONS:
             raise SettingsError(f'Unknown activation "{asked}".', f"Choose one of {', '.join(ACTIVATIONS)}.")
+        parts = (architecture.config["vision_cfg"], architecture.config["text_cfg"])
+        if asked == "quick_gelu" and any(part.get("act_kwargs") for part in parts):
+            raise SettingsError(f"{architecture.name} is a GELU model, so it has no weights with quick_gelu.")
         return asked
     name, config = architecture.tag_name, architecture.config
     if tag_config:
@@ -148,7 +139,7 @@ def _read_local_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         config, preprocess = content["model_cfg"], content.get("preprocess_cfg", {})
-        config["vision_cfg"], config["text_cfg"], config["embed_dim"]
+        config["vision_cfg"], config["text_cfg"], config["embed_dim"]  # there, or no configuration
     except FileNotFoundError as error:
         raise SettingsError(
             f"{folder} has no open_clip_config.json, so it is not a model folder.",

@@ -9,18 +9,20 @@ from typing import Any
 
 import open_clip
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reidtune.backbone.architecture import TINY, Architecture, find_architecture, resolve_activation
+from reidtune.backbone.families import image_tower, text_tower
 from reidtune.backbone.fingerprint import file_tensor_hashes, fingerprint, tensor_hashes
-from reidtune.backbone.positions import KINDS, resize_positions
-from reidtune.backbone.preprocess import Preprocess
-from reidtune.backbone.tower import ImageTower, TextTower
+from reidtune.backbone.fit import fit, renamed
+from reidtune.backbone.image_tower import ImageTower
+from reidtune.backbone.open_clip_tower import OpenClipTower
+from reidtune.backbone.positions import KINDS
+from reidtune.backbone.preprocess import Preprocess, own_preprocess
+from reidtune.backbone.text_tower import TextTower
+from reidtune.backbone.tokenizer import find_tokenizer
 from reidtune.backbone.weights import NONE, build, locate, random_state, read_state, tag_config
-from reidtune.errors import DeltaError, SettingsError
-
-_POSITIONS = "visual.positional_embedding"
-_MAX_DIFFERENCES = 3
+from reidtune.errors import SettingsError
 
 
 class Backbone:
@@ -34,46 +36,42 @@ class Backbone:
         architecture: Architecture,
         pretrained: str,
         activation: str,
-        model: open_clip.CLIP,
+        model: nn.Module,
+        image: ImageTower,
         preprocess: Preprocess,
         resize: str,
         hashes: dict[str, str],
+        native_positions: Tensor | None = None,
     ) -> None:
         self.architecture = architecture
         self.name = architecture.name
         self.pretrained = pretrained
         self.activation = activation
-        self.model = model.eval().requires_grad_(False)
+        self.model: Any = model.eval().requires_grad_(False)
+        self.image = image
         self.preprocess = preprocess
         self.resize = resize
+        self.native_positions = native_positions
         self._hashes = hashes
-        vision, text = architecture.config["vision_cfg"], architecture.config["text_cfg"]
-        width: int = architecture.config["embed_dim"]
-        self.image = ImageTower(
-            model,
-            {
-                "width": vision["width"],
-                "layers": vision["layers"],
-                "heads": vision["width"] // vision.get("head_width", 64),
-                "patch": architecture.patch,
-                "grid": grid((preprocess.height, preprocess.width), architecture.patch),
-            },
-            width,
-        )
-        self.text = TextTower(
-            model,
-            {
-                "width": text["width"],
-                "layers": text["layers"],
-                "heads": text["heads"],
-                "context": text.get("context_length", 77),
-            },
-            width,
-        )
+        self._text = None if architecture.text_reason else text_tower(model, architecture)
+
+    @property
+    def text(self) -> TextTower:
+        """The text tower.
+
+        Raises:
+            SettingsError: this architecture's is not supported; the reason is named.
+        """
+        if self._text is None:
+            raise SettingsError(
+                f"The backbone {self.name} has no text tower here: {self.architecture.text_reason}.",
+                "It serves image data; for texts choose another one: reidtune backbones --supported",
+            )
+        return self._text
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = self.model.logit_scale.device
+        device: torch.device = next(self.model.parameters()).device
         return device
 
     def to(self, device: torch.device | str) -> Backbone:
@@ -85,25 +83,33 @@ class Backbone:
 
     @cached_property
     def tokenizer(self) -> Callable[[list[str]], Tensor]:
-        """Texts → token ids [N, context]: CLIP's own byte-pair encoding; over-long texts keep their end token."""
-        tokenizer: Callable[[list[str]], Tensor] = open_clip.SimpleTokenizer(context_length=self.text.context)
-        return tokenizer
+        """Texts → token ids [N, context]: CLIP's own byte-pair encoding, over-long texts keep their end token; or what
+        the architecture names on the Hugging Face hub.
+
+        Raises:
+            SettingsError: no text tower, or the package transformers is missing.
+            ReidtuneError: the tokenizer could not be downloaded.
+        """
+        return find_tokenizer(self.architecture, self.text.context)
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """Hashes of the weights before any resize, and every switch that changes the function."""
-        switches = {
+        text = self._text
+        switches: dict[str, Any] = {
             "activation": self.activation,
             "image_size": [self.preprocess.height, self.preprocess.width],
             "positional_resize": self.resize,
             "mean": list(self.preprocess.mean),
             "std": list(self.preprocess.std),
             "interpolation": self.preprocess.interpolation,
-            "tokenizer": "clip-bpe",
-            "context_length": self.text.context,
-            "pooling": "cls/eos",
-            "heads": [self.image.heads, self.text.heads],
+            "tokenizer": None if text is None else text.tokenizer,
+            "context_length": None if text is None else text.context,
+            "pooling": f"{self.image.pooling}/{'none' if text is None else text.pooled_row}",
+            "heads": [self.image.heads, *([] if text is None else [text.heads])],
         }
+        if switches["pooling"] != "cls/eos" or self.image.family != OpenClipTower.family or (text and not text.causal):
+            switches["towers"] = [tower.variant() for tower in (self.image, text) if tower is not None]
         return fingerprint(self._hashes, switches)
 
     def describe(self) -> dict[str, Any]:
@@ -145,15 +151,12 @@ def load_backbone(
     if resize not in KINDS:
         raise SettingsError(f'Unknown positional resize "{resize}".', f"Choose one of {', '.join(KINDS)}.")
     size = (preprocess.height, preprocess.width) if preprocess else image_size or architecture.image_size
-    _check_size(size, architecture.patch)
+    _check_size(size, architecture)
 
     path = locate(architecture, pretrained)
     entry = {} if path is None or path == Path(pretrained) else tag_config(architecture, pretrained)
     chosen = resolve_activation(architecture, entry, path is not None, activation)
-    if path is not None:
-        state = read_state(path)
-        hashes = file_tensor_hashes(path, state)
-    else:
+    if path is None:
         if architecture.name == TINY and pretrained != NONE:
             from reidtune.demo.tiny import tiny_state_dict
 
@@ -161,24 +164,22 @@ def load_backbone(
         else:
             state = random_state(architecture, chosen)
         hashes = tensor_hashes(state)
+    else:
+        state = read_state(path)
+        if architecture.text_reason:
+            state = {name: value for name, value in state.items() if name.startswith("visual.")}
+        hashes = file_tensor_hashes(path, state)
 
     model = build(architecture, chosen, size)
-    values = _fit(state, model, architecture, size, resize, path or Path(pretrained))
-    model.load_state_dict(values)
-    statistics = {**architecture.preprocess, **entry}
-    own = Preprocess(
-        height=size[0],
-        width=size[1],
-        mean=tuple(statistics.get("mean") or open_clip.OPENAI_DATASET_MEAN),
-        std=tuple(statistics.get("std") or open_clip.OPENAI_DATASET_STD),
-        interpolation=statistics.get("interpolation") or "bicubic",
+    image = image_tower(model, architecture, size)
+    source = path or Path(pretrained)
+    state = renamed(state, model)
+    native = state.get(image.positions or "")
+    model.load_state_dict(fit(state, model, image, architecture, resize, source), strict=False)
+    own = own_preprocess(architecture, entry, size)
+    return Backbone(architecture, pretrained, chosen, model, image, preprocess or own, resize, hashes, native).to(
+        device
     )
-    return Backbone(architecture, pretrained, chosen, model, preprocess or own, resize, hashes).to(device)
-
-
-def grid(size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
-    """Patches down and across."""
-    return size[0] // patch[0], size[1] // patch[1]
 
 
 def _default_pretrained(architecture: Architecture) -> str:
@@ -195,55 +196,12 @@ def _default_pretrained(architecture: Architecture) -> str:
     )
 
 
-def _check_size(size: tuple[int, int], patch: tuple[int, int]) -> None:
+def _check_size(size: tuple[int, int], architecture: Architecture) -> None:
+    patch = architecture.patch
+    if size == architecture.image_size:
+        return  # what does not fill a patch is left out, as in training
     if min(size) < 1 or size[0] % patch[0] or size[1] % patch[1]:
         raise SettingsError(
             f"Image size {size[0]}x{size[1]} (height x width) does not divide into patches of {patch[0]}x{patch[1]}.",
             "Choose multiples of the patch size.",
         )
-
-
-def _fit(
-    state: dict[str, Tensor],
-    model: open_clip.CLIP,
-    architecture: Architecture,
-    size: tuple[int, int],
-    resize: str,
-    source: Path,
-) -> dict[str, Tensor]:
-    """The state dict for ``model``: positions resized, everything fp32, names and shapes checked."""
-    wanted = dict(model.named_parameters())
-    values = {name: value.float() for name, value in state.items()}
-    for scalar in ("logit_scale", "logit_bias"):
-        if scalar in values and scalar in wanted:
-            values[scalar] = values[scalar].reshape(wanted[scalar].shape)
-        elif scalar in wanted:
-            values[scalar] = wanted[scalar].detach()
-        values = {name: value for name, value in values.items() if name != scalar or scalar in wanted}
-    if _POSITIONS in values:
-        own = grid(architecture.image_size, architecture.patch)
-        count = len(values[_POSITIONS]) - 1
-        if count != own[0] * own[1]:
-            side = round(count**0.5)
-            if side * side != count:
-                raise SettingsError(
-                    f"{source} has {count} positions, but {architecture.name} is for {own[0]}x{own[1]} patches, and "
-                    "the grid they come from cannot be told.",
-                    "Use a folder with its own open_clip_config.json (local-dir:FOLDER).",
-                )
-            own = (side, side)
-        values[_POSITIONS] = resize_positions(values[_POSITIONS], own, grid(size, architecture.patch), resize)
-    problems = [f"{name} is missing" for name in wanted if name not in values]
-    problems += [f"{name} is not part of it" for name in values if name not in wanted]
-    problems += [
-        f"{name} has shape {tuple(values[name].shape)}, expected {tuple(parameter.shape)}"
-        for name, parameter in wanted.items()
-        if name in values and values[name].shape != parameter.shape
-    ]
-    if problems:
-        more = f", and {len(problems) - _MAX_DIFFERENCES} more" if len(problems) > _MAX_DIFFERENCES else ""
-        raise DeltaError(
-            f"The weights {source} do not fit {architecture.name}: {'; '.join(problems[:_MAX_DIFFERENCES])}{more}.",
-            "Check --backbone and --pretrained.",
-        )
-    return values

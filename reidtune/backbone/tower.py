@@ -1,14 +1,39 @@
-"""One encoder of the backbone as embed → blocks → pool, with named sites. Reads the open_clip model's own weights."""
+"""One encoder of the backbone as embed → blocks → pool, with named sites. Reads the open_clip model's own weights.
+
+Families: :mod:`reidtune.backbone.open_clip_tower` (open_clip's own image towers), :mod:`reidtune.backbone.timm_tower`
+(timm's vision transformers), :mod:`reidtune.backbone.text_tower`. This is what they share: the walk through the blocks.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidtune.backbone.linears import GATE, Linear
 from reidtune.backbone.walk import SiteFunctions, Walk
+
+
+@dataclass(frozen=True)
+class BlockNames:
+    """What the parts of a block are called, below the block; those that a model lacks are left out of the walk.
+
+    ``norm_1`` and ``norm_2`` are called ``ln_1`` and ``ln_2`` at sites, ``attn_norm`` (on what attention mixed, before
+    ``out``) ``ln_attn``, ``mlp_norm`` (on hidden units) ``ln_mlp``. ``scale_1`` and ``scale_2`` are LayerScale's.
+    """
+
+    norm_1: str
+    norm_2: str
+    scale_1: str
+    scale_2: str
+    query_norm: str
+    key_norm: str
+    attn_norm: str
+    mlp_norm: str
+    activation: str
 
 
 class Tower:
@@ -18,193 +43,201 @@ class Tower:
     ``nn.MultiheadAttention`` and open_clip 4 an attention of its own, both with these names. The open_clip model is
     neither modified nor patched. With an empty tuner the features equal ``encode_image`` / ``encode_text``.
 
-    Attributes: ``kind`` (``image`` | ``text``), ``width`` d, ``layers`` L, ``heads``, ``output_width`` D and
-    ``prefix`` (the state-dict prefix of the tower's own parameters).
+    Attributes: ``kind`` (``image`` | ``text``), ``family`` (whose kind of tower it is, for people), ``width`` d,
+    ``layers`` L, ``heads``, ``output_width`` D, ``prefix`` (the state-dict prefix of the tower's own parameters),
+    ``linears`` (the linear maps of a block by name), ``pooling`` (which rows make the feature), ``last_norm`` and
+    ``projection`` (parameter names of the last LayerNorm and of the matrix that makes the feature, ``None`` without
+    one).
     """
 
     kind: str
+    family: str
     prefix: str
-    causal: bool
+    causal = False
+    pooling: str
+    last_norm: str
+    projection: str | None = None
 
-    def __init__(self, model: nn.Module, transformer: str, config: dict[str, Any], output_width: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        blocks: str,
+        names: BlockNames,
+        linears: dict[str, Linear],
+        layers: int,
+        heads: int,
+        output_width: int,
+    ) -> None:
         self.parameters = dict(model.named_parameters())
-        self.blocks = f"{transformer}.resblocks"
-        self.width: int = config["width"]
-        self.layers: int = config["layers"]
-        self.heads: int = config["heads"]
+        self.blocks = blocks
+        self.parts = names
+        self.linears = linears
+        self._maps = [
+            {name: found.within(f"{blocks}.{layer}") for name, found in linears.items()} for layer in range(layers)
+        ]
+        self.width = linears["q"].inputs
+        self.layers = layers
+        self.heads = heads
         self.output_width = output_width
-        first = model.get_submodule(f"{self.blocks}.0")
-        self.activation: nn.Module = first.get_submodule("mlp.gelu")
-        self.epsilon: float = first.get_submodule("ln_1").eps  # type: ignore[assignment]
+        self.activation: nn.Module = model.get_submodule(f"{blocks}.0.{names.activation}")
+        self.epsilons = {name: module.eps for name, module in model.named_modules() if isinstance(module, nn.LayerNorm)}
+
+    def variant(self) -> str:
+        """What else makes the function, which weights do not tell: for the fingerprint."""
+        return f"{self.family}, {self.activation!r}"
 
     def names(self) -> list[str]:
         """State-dict names of the parameters that make this tower's features, in order."""
-        raise NotImplementedError
+        return [name for name in self.parameters if name.startswith(self.prefix)]
+
+    def norm_names(self) -> list[str]:
+        """Those of its LayerNorms."""
+        return [name for name in self.names() if name.rpartition(".")[0] in self.epsilons]
+
+    def linear(self, layer: int, name: str) -> Linear:
+        """Where the linear map ``name`` of block ``layer`` lies in the state dict."""
+        return self._maps[layer][name]
 
     def linear_shape(self, name: str) -> tuple[int, int]:
         """``(in, out)`` of the linear map ``q``, ``k``, ``v``, ``out``, ``fc1`` or ``fc2`` (equal in all blocks)."""
-        hidden = self.parameters[f"{self.blocks}.0.mlp.c_fc.weight"].shape[0]
-        shapes = {"fc1": (self.width, hidden), "fc2": (hidden, self.width)}
-        return shapes.get(name, (self.width, self.width))
+        found = self.linears[name]
+        return found.inputs, found.outputs
+
+    def merge_map(self, values: dict[str, Tensor], matrix: Tensor) -> bool:
+        """Write f ← ``matrix`` f on the feature into the projection; False where the tower has none."""
+        if self.projection is None:
+            return False
+        weight = values[self.projection]
+        if self.projection.endswith(".weight"):  # of an nn.Linear, which holds it transposed
+            weight.copy_(matrix @ weight)
+            if (bias := self.projection.removesuffix("weight") + "bias") in values:
+                values[bias].copy_(matrix @ values[bias])
+        else:
+            weight.copy_(weight @ matrix.T)
+        return True
 
     def weight(self, walk: Walk, tuner: SiteFunctions, name: str) -> Tensor:
         return tuner.weight(walk, name, self.parameters[name])
 
     def run_blocks(self, walk: Walk, tuner: SiteFunctions, tokens: Tensor) -> Tensor:
-        """Rows [B, N, d] through all blocks. Pre-norm residual blocks (CLIP, Radford et al. 2021)."""
+        """Rows [B, N, d] through all blocks."""
         for layer in range(self.layers):
-            block = f"{self.blocks}.{layer}"
             tokens = tuner.tokens(walk, layer, tokens)
-            attended = self._attention(walk, tuner, layer, self._norm(walk, tuner, layer, f"{block}.ln_1", tokens))
-            attended = self._layer_scale(walk, tuner, f"{block}.ls_1.gamma", attended)
+            attended = self.attended(walk, tuner, layer, tokens)
             tokens = tuner.attention(walk, layer, tokens + attended, attended)
-            hidden = self._mlp(walk, tuner, layer, self._norm(walk, tuner, layer, f"{block}.ln_2", tokens))
-            hidden = self._layer_scale(walk, tuner, f"{block}.ls_2.gamma", hidden)
+            hidden = self.hidden(walk, tuner, layer, tokens)
             beside = tuner.beside_mlp(walk, layer, tokens)
             tokens = tokens + hidden if beside is None else tokens + hidden + beside
             tokens = tuner.block(walk, layer, tokens)
         return tokens
 
-    def _attention(self, walk: Walk, tuner: SiteFunctions, layer: int, tokens: Tensor) -> Tensor:
-        attention = f"{self.blocks}.{layer}.attn"
-        stacked = F.linear(
-            tokens,
-            self.weight(walk, tuner, f"{attention}.in_proj_weight"),
-            self.weight(walk, tuner, f"{attention}.in_proj_bias"),
-        )
-        query, key, value = (
-            tuner.linear(walk, layer, name, tokens, part)
-            for name, part in zip(("q", "k", "v"), stacked.chunk(3, dim=-1), strict=True)
-        )
+    def attended(self, walk: Walk, tuner: SiteFunctions, layer: int, tokens: Tensor) -> Tensor:
+        """What attention adds to the rows; the norm comes first (CLIP, Radford et al. 2021)."""
+        normed = self.block_norm(walk, tuner, layer, "ln_1", self.parts.norm_1, tokens)
+        return self.scaled(walk, tuner, layer, self.parts.scale_1, self.attention(walk, tuner, layer, normed))
+
+    def hidden(self, walk: Walk, tuner: SiteFunctions, layer: int, tokens: Tensor) -> Tensor:
+        """What the MLP adds to the rows; the norm comes first."""
+        normed = self.block_norm(walk, tuner, layer, "ln_2", self.parts.norm_2, tokens)
+        return self.scaled(walk, tuner, layer, self.parts.scale_2, self.mlp(walk, tuner, layer, normed))
+
+    def attention(self, walk: Walk, tuner: SiteFunctions, layer: int, tokens: Tensor) -> Tensor:
+        query, key, value = self.mapped(walk, tuner, layer, ("q", "k", "v"), tokens)
+        query = self.head_norm(walk, tuner, layer, self.parts.query_norm, query)
+        key = self.head_norm(walk, tuner, layer, self.parts.key_norm, key)
+        query, key = self.rotated(walk, query), self.rotated(walk, key)
         key, value = tuner.key_value(walk, layer, key, value)
-        extra = key.shape[1] - query.shape[1]
-        mask = _causal_mask(query.shape[1], extra, query.device) if self.causal and extra else None
+        mask = self.mask(walk, query.shape[1], key.shape[1] - query.shape[1], query.device)
         mixed = F.scaled_dot_product_attention(
-            self._split_heads(query),
-            self._split_heads(key),
-            self._split_heads(value),
+            self.split_heads(query),
+            self.split_heads(key),
+            self.split_heads(value),
             attn_mask=mask,
-            is_causal=self.causal and not extra,
+            is_causal=self.causal and mask is None,
         )
-        mixed = mixed.transpose(1, 2).flatten(2)
-        output = F.linear(
-            mixed,
-            self.weight(walk, tuner, f"{attention}.out_proj.weight"),
-            self.weight(walk, tuner, f"{attention}.out_proj.bias"),
-        )
-        return tuner.linear(walk, layer, "out", mixed, output)
+        mixed = self.block_norm(walk, tuner, layer, "ln_attn", self.parts.attn_norm, mixed.transpose(1, 2).flatten(2))
+        return self.mapped(walk, tuner, layer, ("out",), mixed)[0]
 
-    def _mlp(self, walk: Walk, tuner: SiteFunctions, layer: int, tokens: Tensor) -> Tensor:
-        mlp = f"{self.blocks}.{layer}.mlp"
-        hidden = F.linear(
-            tokens,
-            self.weight(walk, tuner, f"{mlp}.c_fc.weight"),
-            self.weight(walk, tuner, f"{mlp}.c_fc.bias"),
-        )
-        hidden = self.activation(tuner.linear(walk, layer, "fc1", tokens, hidden))
-        output = F.linear(
-            hidden,
-            self.weight(walk, tuner, f"{mlp}.c_proj.weight"),
-            self.weight(walk, tuner, f"{mlp}.c_proj.bias"),
-        )
-        return tuner.linear(walk, layer, "fc2", hidden, output)
+    def mlp(self, walk: Walk, tuner: SiteFunctions, layer: int, tokens: Tensor) -> Tensor:
+        if GATE in self.linears:
+            gate, hidden = self.mapped(walk, tuner, layer, (GATE, "fc1"), tokens)
+            hidden = self.activation(gate) * hidden
+        else:
+            hidden = self.activation(self.mapped(walk, tuner, layer, ("fc1",), tokens)[0])
+        hidden = self.block_norm(walk, tuner, layer, "ln_mlp", self.parts.mlp_norm, hidden)
+        return self.mapped(walk, tuner, layer, ("fc2",), hidden)[0]
 
-    def _norm(self, walk: Walk, tuner: SiteFunctions, layer: int, name: str, tokens: Tensor) -> Tensor:
-        normed = F.layer_norm(
-            tokens,
-            (tokens.shape[-1],),
-            self.weight(walk, tuner, f"{name}.weight"),
-            self.weight(walk, tuner, f"{name}.bias"),
-            self.epsilon,
-        )
-        return tuner.norm(walk, layer, name.rsplit(".", 1)[-1], tokens, normed)
+    def mask(self, walk: Walk, length: int, extra: int, device: torch.device) -> Tensor | None:
+        """Which keys [.., length, extra + length] a query may look at: all, or the ``extra`` ones that components put
+        in front and those up to its own; ``None`` without extra keys, where attention itself can tell."""
+        return causal_mask(length, extra, device) if self.causal and extra else None
 
-    def _layer_scale(self, walk: Walk, tuner: SiteFunctions, name: str, tokens: Tensor) -> Tensor:
+    def rotated(self, walk: Walk, rows: Tensor) -> Tensor:
+        """Queries or keys [B, N, d] with rotary positions; without, in towers that have none."""
+        return rows
+
+    def mapped(
+        self, walk: Walk, tuner: SiteFunctions, layer: int, names: Sequence[str], inputs: Tensor
+    ) -> list[Tensor]:
+        """Outputs of linear maps that read the same rows; those that share a matrix are one product."""
+        maps = [self.linear(layer, name) for name in names]
+        if len(maps) > 1 and len({found.weight for found in maps}) == 1:
+            weight, bias = self.weight(walk, tuner, maps[0].weight), self._joined_bias(walk, tuner, maps)
+            outputs = list(torch.split(F.linear(inputs, weight, bias), [found.outputs for found in maps], dim=-1))
+        else:
+            outputs = [
+                F.linear(
+                    inputs,
+                    self.weight(walk, tuner, found.weight),
+                    None if found.bias is None else self.weight(walk, tuner, found.bias),
+                )
+                for found in maps
+            ]
+        return [tuner.linear(walk, layer, name, inputs, output) for name, output in zip(names, outputs, strict=True)]
+
+    def _joined_bias(self, walk: Walk, tuner: SiteFunctions, maps: Sequence[Linear]) -> Tensor | None:
+        held = {found.bias for found in maps}
+        if len(held) == 1:
+            only = held.pop()
+            return None if only is None else self.weight(walk, tuner, only)
+        biases = [None if found.bias is None else self.weight(walk, tuner, found.bias) for found in maps]
+        other = next(bias for bias in biases if bias is not None)
+        return torch.cat(
+            [other.new_zeros(found.outputs) if bias is None else bias for found, bias in zip(maps, biases, strict=True)]
+        )
+
+    def norm(self, walk: Walk, tuner: SiteFunctions, layer: int, site: str, name: str, tokens: Tensor) -> Tensor:
+        """The LayerNorm whose parameters are ``name``.weight and ``name``.bias, at the site ``site``."""
+        return tuner.norm(walk, layer, site, tokens, self._layer_norm(walk, tuner, name, tokens))
+
+    def block_norm(self, walk: Walk, tuner: SiteFunctions, layer: int, site: str, name: str, tokens: Tensor) -> Tensor:
+        """A LayerNorm of a block; the rows themselves where the block has none of that name."""
+        name = f"{self.blocks}.{layer}.{name}"
+        return self.norm(walk, tuner, layer, site, name, tokens) if name in self.epsilons else tokens
+
+    def head_norm(self, walk: Walk, tuner: SiteFunctions, layer: int, name: str, rows: Tensor) -> Tensor:
+        """A LayerNorm of each head of queries or keys [B, N, d], where the block has one."""
+        name = f"{self.blocks}.{layer}.{name}"
+        if name not in self.epsilons:
+            return rows
+        return self._layer_norm(walk, tuner, name, rows.reshape(*rows.shape[:-1], self.heads, -1)).flatten(-2)
+
+    def scaled(self, walk: Walk, tuner: SiteFunctions, layer: int, name: str, tokens: Tensor) -> Tensor:
+        """LayerScale, where the block has one."""
+        name = f"{self.blocks}.{layer}.{name}"
         return tokens * self.weight(walk, tuner, name) if name in self.parameters else tokens
 
-    def _split_heads(self, tokens: Tensor) -> Tensor:
+    def split_heads(self, tokens: Tensor) -> Tensor:
         """[B, N, d] → [B, heads, N, d / heads]"""
         batch, rows, width = tokens.shape
-        return tokens.view(batch, rows, self.heads, width // self.heads).transpose(1, 2)
+        return tokens.reshape(batch, rows, self.heads, width // self.heads).transpose(1, 2)
+
+    def _layer_norm(self, walk: Walk, tuner: SiteFunctions, name: str, tokens: Tensor) -> Tensor:
+        weight, bias = (self.weight(walk, tuner, f"{name}.{part}") for part in ("weight", "bias"))
+        return F.layer_norm(tokens, (tokens.shape[-1],), weight, bias, self.epsilons[name])
 
 
-class ImageTower(Tower):
-    """Images [B, 3, H, W], normalised → features [B, D]. The class row is row 0 and is what is pooled."""
-
-    kind = "image"
-    prefix = "visual."
-    causal = False
-
-    def __init__(self, model: nn.Module, config: dict[str, Any], output_width: int) -> None:
-        super().__init__(model, "visual.transformer", config, output_width)
-        self.grid: tuple[int, int] = config["grid"]
-        self.patch: tuple[int, int] = config["patch"]
-
-    def names(self) -> list[str]:
-        return [name for name in self.parameters if name.startswith("visual.")]
-
-    def __call__(self, images: Tensor, tuner: SiteFunctions, walk: Walk | None = None) -> Tensor:
-        walk = walk or Walk()
-        walk.tower = self
-        patches = F.conv2d(images, self.weight(walk, tuner, "visual.conv1.weight"), stride=self.patch)
-        patches = patches.flatten(2).transpose(1, 2)
-        cls = self.weight(walk, tuner, "visual.class_embedding").expand(len(images), 1, -1)
-        tokens = torch.cat([cls.to(patches.dtype), patches], dim=1)
-        tokens = tuner.embed(walk, "before_positions", tokens)
-        tokens = tokens + self.weight(walk, tuner, "visual.positional_embedding")
-        tokens = tuner.embed(walk, "after_positions", tokens)
-        if "visual.ln_pre.weight" in self.parameters:
-            tokens = self._norm(walk, tuner, -1, "visual.ln_pre", tokens)
-        tokens = tuner.embed(walk, "after_ln_pre", tokens)
-        tokens = self.run_blocks(walk, tuner, tokens)
-        feature = self.project(walk, tuner, tokens[:, 0])
-        return tuner.pool(walk, tokens, feature)
-
-    def project(self, walk: Walk, tuner: SiteFunctions, rows: Tensor) -> Tensor:
-        """``ln_post`` and the projection of rows [..., d] → [..., D]."""
-        rows = self._norm(walk, tuner, self.layers, "visual.ln_post", rows)
-        return rows @ self.weight(walk, tuner, "visual.proj")
-
-
-class TextTower(Tower):
-    """Token ids [B, T] → features [B, D]. Causal; the row of the largest id (EOS) is pooled.
-
-    Columns behind the last end token of the batch are left out unless the tuner reads them."""
-
-    kind = "text"
-    prefix = ""
-    causal = True
-
-    def __init__(self, model: nn.Module, config: dict[str, Any], output_width: int) -> None:
-        super().__init__(model, "transformer", config, output_width)
-        self.context: int = config["context"]
-
-    def names(self) -> list[str]:
-        unrelated = ("visual.", "logit_")
-        return [name for name in self.parameters if not name.startswith(unrelated)]
-
-    def __call__(self, ids: Tensor, tuner: SiteFunctions, walk: Walk | None = None) -> Tensor:
-        walk = walk or Walk()
-        walk.tower = self
-        if not tuner.reads_all_tokens(walk):  # rows after the last end token cannot reach it: attention is causal
-            ids = ids[:, : int(ids.argmax(dim=-1).max()) + 1]
-        walk.ids = ids
-        tokens = F.embedding(ids, self.weight(walk, tuner, "token_embedding.weight"))
-        tokens = tuner.embed(walk, "before_positions", tokens)
-        tokens = tokens + self.weight(walk, tuner, "positional_embedding")[: tokens.shape[1]]
-        tokens = tuner.embed(walk, "after_positions", tokens)
-        tokens = self.run_blocks(walk, tuner, tokens)
-        end = (ids if walk.ids is None else walk.ids).argmax(dim=-1)
-        feature = self.project(walk, tuner, tokens[torch.arange(len(tokens), device=tokens.device), end])
-        return tuner.pool(walk, tokens, feature)
-
-    def project(self, walk: Walk, tuner: SiteFunctions, rows: Tensor) -> Tensor:
-        """``ln_final`` and the projection of rows [..., d] → [..., D]."""
-        rows = self._norm(walk, tuner, self.layers, "ln_final", rows)
-        return rows @ self.weight(walk, tuner, "text_projection")
-
-
-def _causal_mask(length: int, extra: int, device: torch.device) -> Tensor:
+def causal_mask(length: int, extra: int, device: torch.device) -> Tensor:
     """Boolean [length, extra + length], true where a query may look: all extra rows, and rows up to its own."""
     causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
-    return torch.cat([torch.ones(length, extra, dtype=torch.bool, device=device), causal], dim=1)
+    return torch.cat([causal.new_ones(length, extra), causal], dim=1)

@@ -12,6 +12,15 @@ if TYPE_CHECKING:
 
 
 @dataclass
+class ExtraRows:
+    """How many rows components put into the sequence of an image: ``before`` the patches (behind the rows that the
+    tower itself puts there) and ``behind`` them. They have no position, and the tower does not pool them."""
+
+    before: int = 0
+    behind: int = 0
+
+
+@dataclass
 class Walk:
     """One forward pass of one tower: what is known of its rows, and what components leave on the way.
 
@@ -24,7 +33,8 @@ class Walk:
     Left by components: ``outputs``, tensors for the objective such as intermediate features; ``statistics``, sums over
     inputs (never means) for losses that are not a mean over inputs, so that parts of a batch can be added up before
     the loss; ``state``, what a component hands from one site to another. All are keyed ``component/layer/name`` and
-    written once, since a block may be computed again for its backward pass.
+    written once, since a block may be computed again for its backward pass. A component that puts rows into the
+    sequence of an image says how many in ``rows``.
     """
 
     tower: Tower | None = None  # the tower sets it
@@ -35,6 +45,7 @@ class Walk:
     scenes: Tensor | None = None
     samples: Tensor | None = None
     modality: Tensor | None = None
+    rows: ExtraRows = field(default_factory=ExtraRows)  # shared by walks that know a part of the batch
     outputs: dict[str, Tensor] = field(default_factory=dict)
     statistics: dict[str, Tensor] = field(default_factory=dict)
     state: dict[str, Tensor] = field(default_factory=dict)
@@ -63,17 +74,21 @@ class SiteFunctions(Protocol):
     def tokens(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
         """The rows that enter block ``layer``; rows may be added, replaced, dropped or exchanged.
 
-        The class row stays row 0. Of all components of a tuner at most one may put rows behind it and at most one at
-        the end, since each finds its own rows by their place."""
+        The tower's own leading rows (class row, registers; ``tower.leading`` of them, none in some towers) stay in
+        front. Of all components of a tuner at most one may put rows behind them and at most one at the end, since each
+        finds its own rows by their place; both say how many in ``walk.rows``."""
 
     def norm(self, walk: Walk, layer: int, name: str, tokens: Tensor, normed: Tensor) -> Tensor:
-        """The output of a LayerNorm; ``layer`` is −1 for ``ln_pre`` and the number of blocks for the last one."""
+        """The output of a LayerNorm: ``ln_1`` and ``ln_2`` of a block (and ``ln_attn``, ``ln_mlp`` inside its attention
+        and MLP where it has them), ``ln_pre`` with ``layer`` −1; with the number of blocks the last one (``ln_post``,
+        ``ln_final``) and ``ln_pool`` inside an attention pool."""
 
     def weight(self, walk: Walk, name: str, value: Tensor) -> Tensor:
         """The value used for the backbone parameter ``name`` (its state-dict name)."""
 
     def linear(self, walk: Walk, layer: int, name: str, inputs: Tensor, outputs: Tensor) -> Tensor:
-        """The output of the linear map ``q``, ``k``, ``v``, ``out``, ``fc1`` or ``fc2`` of block ``layer``."""
+        """The output of the linear map ``q``, ``k``, ``v``, ``out``, ``fc1`` or ``fc2`` of block ``layer``; a gated MLP
+        also has ``gate``."""
 
     def key_value(self, walk: Walk, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [B, N, d]; rows put in front of them are seen by every query."""

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import open_clip
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from reidtune.backbone.architecture import TINY, Architecture
 from reidtune.errors import ReidtuneError, SettingsError, did_you_mean
@@ -64,7 +65,7 @@ def locate(architecture: Architecture, pretrained: str) -> Path | None:
             f"Known tags: {', '.join(tags) or 'none'}; or give a file, or {NONE} for seeded random weights.",
         )
     try:
-        with _quiet_hub():
+        with quiet_hub():
             return Path(open_clip.download_pretrained(entry))
     except Exception as error:
         raise ReidtuneError(
@@ -80,7 +81,7 @@ def looks_like_file(pretrained: str) -> bool:
 
 
 @contextlib.contextmanager
-def _quiet_hub() -> Iterator[None]:
+def quiet_hub() -> Iterator[None]:
     """Within, the hub's client does not report retries; without a network it looks into its cache and gives up at
     once, where it would try for most of a minute."""
     from huggingface_hub import constants, logging
@@ -123,6 +124,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         else:
             state = _read_torch(path)
         state = {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
+        state = lasting(state)
     except SettingsError:
         raise
     except Exception as error:
@@ -152,23 +154,63 @@ def _read_torch(path: Path) -> dict[str, Any]:
 def random_state(architecture: Architecture, activation: str) -> dict[str, Tensor]:
     """open_clip's own initialisation under a fixed seed."""
     model = build(architecture, activation, architecture.image_size)
-    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+    return lasting({name: value.detach() for name, value in model.state_dict().items()})
 
 
-def build(architecture: Architecture, activation: str, image_size: tuple[int, int]) -> open_clip.CLIP:
+def lasting(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What makes the function of a state dict's tensors: not how many batches a BatchNorm has seen."""
+    return {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+
+
+class ImageOnly(nn.Module):
+    """The image tower of an open_clip model whose text tower is not used."""
+
+    def __init__(self, visual: nn.Module) -> None:
+        super().__init__()
+        self.visual = visual
+
+    def encode_image(self, images: Tensor, normalize: bool = False) -> Tensor:
+        """Images [B, 3, H, W] → features [B, D]."""
+        outputs = self.visual(images)
+        features: Tensor = outputs[0] if isinstance(outputs, tuple) else outputs
+        return F.normalize(features, dim=-1) if normalize else features
+
+
+def build(architecture: Architecture, activation: str, image_size: tuple[int, int]) -> nn.Module:
     """A plain open_clip model for this image size, with open_clip's own initial values under a fixed seed; the
-    caller's random state is left as it was."""
+    caller's random state is left as it was. :class:`ImageOnly` where the text tower is not supported."""
     config = architecture.config
     vision = {**config["vision_cfg"], "image_size": list(image_size), "patch_dropout": 0.0}
+    vision["timm_model_pretrained"] = False  # open_clip would download weights of another training
+    if vision.get("pos_embed_type") == "sin_cos_2d" and image_size[0] != image_size[1]:
+        vision["pos_embed_type"] = "learnable"  # the table is loaded anyway; open_clip computes square ones alone
     known = {
-        key: config[key] for key in ("init_logit_scale", "init_logit_bias", "nonscalar_logit_scale") if key in config
+        key: config[key]
+        for key in ("init_logit_scale", "init_logit_bias", "nonscalar_logit_scale", "multimodal_cfg")
+        if key in config
     }
+    text, kind = dict(config["text_cfg"]), open_clip.CLIP
+    if architecture.text_reason:
+        known, text = {}, {"layers": 1, "width": 8, "heads": 1, "vocab_size": 1, "context_length": 1}
+    elif "multimodal_cfg" in config:
+        kind = open_clip.CoCa
+    elif config.get("custom_text"):
+        kind = open_clip.CustomTextCLIP
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_RANDOM_SEED)
-        return open_clip.CLIP(
+        model = kind(
             embed_dim=config["embed_dim"],
             vision_cfg=vision,
-            text_cfg=dict(config["text_cfg"]),
+            text_cfg=text,
             quick_gelu=activation == "quick_gelu",
             **known,
         )
+        if vision.get("timm_model_name"):
+            _resize_trunk(model.visual, image_size)
+    return ImageOnly(model.visual) if architecture.text_reason else model
+
+
+def _resize_trunk(visual: Any, image_size: tuple[int, int]) -> None:
+    """timm builds a model for its own image size, whatever open_clip's configuration says."""
+    if tuple(visual.trunk.patch_embed.img_size) != image_size:
+        visual.set_input_size(image_size)

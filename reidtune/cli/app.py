@@ -17,7 +17,10 @@ from reidtune.errors import ReidtuneError
 
 # Command and module of reidtune.cli; the function is called like the module. A module may have EXAMPLES, and COMMAND, a
 # class of command of its own.
-COMMANDS = ("train", "evaluate", "embed", "search", "export", "inspect", "data", "demo", "methods", "recipes")
+COMMANDS = (
+    *("train", "evaluate", "embed", "search", "export", "inspect", "data", "demo"),
+    *("methods", "recipes", "backbones"),
+)
 ALIASES = {"eval": "evaluate"}
 
 EXAMPLES = (

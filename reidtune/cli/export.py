@@ -72,4 +72,7 @@ def export(
             f"{clean(', '.join(names))}.",
             soft_wrap=True,
         )
-    stdout().print(f'Load it: open_clip.create_model_and_transforms("local-dir:{clean(output)}")', soft_wrap=True)
+    size = result.get("force_image_size")
+    told = f", force_image_size=({size[0]}, {size[1]})" if size else ""
+    call = f'open_clip.create_model_and_transforms("local-dir:{clean(output)}"{told})'
+    stdout().print(f"Load it: {call}", soft_wrap=True)

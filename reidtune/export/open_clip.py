@@ -13,6 +13,8 @@ import open_clip
 import torch
 from torch import Tensor
 
+from reidtune.backbone.load import Backbone
+from reidtune.backbone.text_tower import CLIP_BPE
 from reidtune.errors import ReidtuneError, SettingsError
 from reidtune.methods.registry import find_method
 from reidtune.model import Model
@@ -31,15 +33,18 @@ def export_open_clip(model: Model, output: Path, force: bool = False) -> dict[st
 
     Returns:
         ``{"schema", "path", "bytes", "largest_difference"}``; the difference is relative to the largest entry. Of a
-        delta of several modalities also ``modalities``: a sample's feature is those of its images side by side.
+        delta of several modalities also ``modalities``: a sample's feature is those of its images side by side. With
+        ``force_image_size`` [height, width], open_clip must be told it: it builds timm's towers for their own size.
 
     Raises:
-        SettingsError: the method cannot be merged into weights, tells modalities apart, or ``output`` exists.
+        SettingsError: the method cannot be merged into weights, tells modalities apart, ``output`` exists, the backbone
+            has no text tower here, or its image tower is timm's and positions for another image size were trained.
         ReidtuneError: the folder cannot be written, or does not give the same features.
     """
     method = model.header.method if model.header else "zero-shot"
     _check_output(output, force)
-    towers = {"image": model.backbone.image, "text": model.backbone.text}
+    backbone = model.backbone
+    towers = {"image": backbone.image, "text": backbone.text}
     state = {name: value.detach().cpu().clone() for name, value in model.backbone.model.state_dict().items()}
     if model.cameras is not None:
         raise SettingsError(
@@ -57,6 +62,9 @@ def export_open_clip(model: Model, output: Path, force: bool = False) -> dict[st
             f"The method {method} adds rows or branches that plain open_clip has no place for, so it cannot be merged.",
             'Use it through reidtune.load("delta.safetensors"), or train a method that merges: lora, full.',
         )
+    forced = _forced_size(backbone)
+    if forced:
+        _with_native_positions(state, backbone)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
@@ -64,8 +72,8 @@ def export_open_clip(model: Model, output: Path, force: bool = False) -> dict[st
         raise _unwritable(output, error) from error
     try:
         staging.chmod(0o755)
-        _write(staging, model, state)
-        difference = compare_with_plain(staging, model)
+        _write(staging, model, state, forced)
+        difference = compare_with_plain(staging, model, forced)
         if difference > _TOLERANCE:
             raise ReidtuneError(
                 f"The merged model differs from backbone + delta by {difference:.1e} of the largest entry; "
@@ -82,7 +90,8 @@ def export_open_clip(model: Model, output: Path, force: bool = False) -> dict[st
         shutil.rmtree(staging, ignore_errors=True)
     size = sum(file.stat().st_size for file in output.iterdir())
     several = {"modalities": list(model.modalities)} if model.modalities else {}
-    return {"schema": 1, "path": str(output), "bytes": size, "largest_difference": difference, **several}
+    sized = {"force_image_size": list(forced)} if forced else {}
+    return {"schema": 1, "path": str(output), "bytes": size, "largest_difference": difference, **several, **sized}
 
 
 def parts_by_modality(model: Model) -> str:
@@ -99,28 +108,62 @@ def parts_by_modality(model: Model) -> str:
 
 
 @torch.no_grad()
-def compare_with_plain(folder: Path, model: Model) -> float:
+def compare_with_plain(folder: Path, model: Model, forced: tuple[int, int] | None = None) -> float:
     """The largest difference, relative to the largest entry, between features of the folder in plain open_clip and of
-    ``model``, on seeded random images and two texts."""
-    plain = open_clip.create_model(f"{open_clip.factory.LOCAL_DIR_PREFIX}{folder}").eval()
-    size = (model.backbone.preprocess.height, model.backbone.preprocess.width)
-    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
-    ids = model.backbone.tokenizer(["a photo of a person", "a dark coat"])
+    ``model``, on seeded random images and two texts (random token ids where the tokenizer is not CLIP's)."""
+    plain = open_clip.create_model(f"{open_clip.factory.LOCAL_DIR_PREFIX}{folder}", force_image_size=forced).eval()
+    backbone = model.backbone
+    size = (backbone.preprocess.height, backbone.preprocess.width)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(2, 3, *size, generator=generator)
+    if backbone.text.tokenizer == CLIP_BPE:
+        ids = backbone.tokenizer(["a photo of a person", "a dark coat"])
+    else:
+        words = backbone.architecture.config["text_cfg"].get("vocab_size", 49408)
+        ids = torch.randint(words, (2, backbone.text.context), generator=generator)
     pairs = [
-        (plain.encode_image(images), model.encode_images(images).cpu()),
-        (plain.encode_text(ids), model.encode_texts(ids).cpu()),
+        (plain.encode_image(images, normalize=False), model.encode_images(images).cpu()),
+        (plain.encode_text(ids, normalize=False), model.encode_texts(ids).cpu()),
     ]
     return max(float((ours - theirs).abs().max() / ours.abs().max()) for theirs, ours in pairs)
 
 
-def _write(folder: Path, model: Model, state: dict[str, Tensor]) -> None:
+def _forced_size(backbone: Backbone) -> tuple[int, int] | None:
+    """The image size that open_clip must be told when it loads the folder, ``None`` where it reads it there."""
+    size = (backbone.preprocess.height, backbone.preprocess.width)
+    foreign = bool(backbone.architecture.config["vision_cfg"].get("timm_model_name"))
+    return size if foreign and size != backbone.architecture.image_size else None
+
+
+def _with_native_positions(state: dict[str, Tensor], backbone: Backbone) -> None:
+    """Put the positions of the tower's own image size into ``state``: open_clip resizes them itself when it is told a
+    size."""
+    name = backbone.image.positions
+    if name is None or backbone.native_positions is None:
+        return
+    own = backbone.architecture
+    if backbone.resize != "bicubic" or not torch.equal(state[name], backbone.model.state_dict()[name].cpu()):
+        why = "are trained" if backbone.resize == "bicubic" else f"are resized {backbone.resize}"
+        raise SettingsError(
+            f"The positions for {backbone.preprocess.height}x{backbone.preprocess.width} pixels {why}, but plain "
+            f"open_clip builds this image tower for {own.image_size[0]}x{own.image_size[1]} and resizes them itself, "
+            "bicubic, so it cannot be merged.",
+            'Use it through reidtune.load("delta.safetensors"), or train a method that leaves positions alone: lora.',
+        )
+    state[name] = backbone.native_positions.float().clone()
+
+
+def _write(folder: Path, model: Model, state: dict[str, Tensor], forced: tuple[int, int] | None) -> None:
     from safetensors.torch import save_file
 
     backbone = model.backbone
     preprocess = backbone.preprocess
     config = copy.deepcopy(backbone.architecture.config)
     config["quick_gelu"] = backbone.activation == "quick_gelu"
-    config["vision_cfg"]["image_size"] = [preprocess.height, preprocess.width]
+    if not forced:
+        config["vision_cfg"]["image_size"] = [preprocess.height, preprocess.width]
+    if config["vision_cfg"].get("pos_embed_type"):
+        config["vision_cfg"]["pos_embed_type"] = "learnable"  # the table is in the weights
     content = {
         "model_cfg": config,
         "preprocess_cfg": {

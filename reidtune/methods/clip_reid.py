@@ -81,6 +81,8 @@ class ClipReid(Method):
 
     def components(self, backbone: Backbone) -> dict[str, Component]:
         chosen, tower = self.settings, backbone.image
+        backbone.text.require_clip_words("clip-reid")
+        feature = ClassFeature(tower)  # says first where this backbone has none
         length = int(backbone.tokenizer([self.sentence()]).argmax(dim=-1))
         if length != int(backbone.tokenizer([self.sentence() + " X"]).argmax(dim=-1)) - 1:
             raise SettingsError(
@@ -96,7 +98,7 @@ class ClipReid(Method):
         else:
             tuned = {"visual_prompts": VisualPrompts(tower, chosen.prompts, deep=True)}
         words = IdentityPrompts(backbone.text, chosen.identities, chosen.tokens, _FIRST)
-        return {**tuned, "feature": ClassFeature(tower), "words": words}
+        return {**tuned, "feature": feature, "words": words}
 
     def stages(self) -> tuple[Stage, ...]:
         chosen = self.settings

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from reidtune.backbone.load import Backbone
 from reidtune.methods.base import Method
 from reidtune.tuning.component import Component
 from reidtune.tuning.difference import Difference
-
-_NORM = re.compile(r"(^|\.)ln_\w+\.(weight|bias)$")
 
 
 class Norm(Method):
@@ -24,4 +20,4 @@ class Norm(Method):
 
     def components(self, backbone: Backbone) -> dict[str, Component]:
         tower = backbone.image
-        return {"difference": Difference(tower, [name for name in tower.names() if _NORM.search(name)])}
+        return {"difference": Difference(tower, tower.norm_names())}

@@ -70,8 +70,7 @@ def query_feature(model: Model, text: str | None, images: Mapping[str, Path], we
         SettingsError: the model's texts and images have features of different widths.
     """
     width = model.tuner.feature_width(model.backbone.image)
-    words = model.tuner.feature_width(model.backbone.text)
-    if text is not None and words != width:
+    if text is not None and (words := model.tuner.feature_width(model.backbone.text)) != width:
         raise SettingsError(
             f"This model's images have {width} values and its texts {words}: they cannot be compared.",
             "Search by --image alone, or with another delta.",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from reidtune.backbone.image_tower import LAST, ImageTower
 from reidtune.backbone.tower import Tower
 from reidtune.backbone.walk import Walk
+from reidtune.errors import SettingsError
 from reidtune.tuning.component import Component
 
 BEFORE_LAST = "class-feature/before-last/row"
@@ -19,8 +21,13 @@ class ClassFeature(Component):
     The class row that leaves the last block but one is left as the output :data:`BEFORE_LAST`. Trains nothing.
     """
 
-    def __init__(self, tower: Tower) -> None:
+    def __init__(self, tower: ImageTower) -> None:
         super().__init__()
+        if not tower.pools_class_row:
+            raise SettingsError(
+                f"The feature of this method is the class row, but this backbone pools by {tower.pooling}.",
+                "Choose a backbone that pools the class row, such as ViT-B-16, or another method, such as lora.",
+            )
         self.towers = (tower.kind,)
         self.layers = tower.layers
 
@@ -30,7 +37,7 @@ class ClassFeature(Component):
         return tokens
 
     def norm(self, walk: Walk, layer: int, name: str, tokens: Tensor, normed: Tensor) -> Tensor:
-        if layer == self.layers:
+        if layer == self.layers and name == LAST:
             walk.state[_NORMED] = normed
         return normed
 

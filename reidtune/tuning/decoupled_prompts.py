@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from reidtune.backbone.image_tower import ImageTower
 from reidtune.backbone.tower import Tower
 from reidtune.backbone.walk import Walk
 from reidtune.fusion import modality_of
@@ -24,11 +25,12 @@ class ModalityPrompts(Component):
     prior: Tensor | None
 
     def __init__(
-        self, tower: Tower, modalities: int, count: int, prior: Tensor | None = None, shared: bool = False
+        self, tower: ImageTower, modalities: int, count: int, prior: Tensor | None = None, shared: bool = False
     ) -> None:
         super().__init__()
         self.towers = (tower.kind,)
         self.count = count
+        self.leading = tower.leading
         self.residual = nn.Parameter(torch.randn(tower.layers, modalities, count, tower.width) * STD)
         self.register_buffer("prior", prior, persistent=False)
         self.maps = nn.ModuleList()
@@ -49,8 +51,9 @@ class ModalityPrompts(Component):
 
     def tokens(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
         rows = self.rows(layer)[modality_of(walk)].to(tokens.dtype)
-        patches = tokens[:, 1:] if layer == 0 else tokens[:, 1 + self.count :]
-        return torch.cat([tokens[:, :1], rows, patches], dim=1)
+        walk.rows.before = self.count
+        patches = tokens[:, self.leading + (self.count if layer else 0) :]
+        return torch.cat([tokens[:, : self.leading], rows, patches], dim=1)
 
 
 class SemanticPrompts(Component):
@@ -69,4 +72,5 @@ class SemanticPrompts(Component):
         if layer >= len(self.prompts):
             return tokens
         rows = self.prompts[layer].to(tokens.dtype).expand(len(tokens), -1, -1)
+        walk.rows.behind = rows.shape[1]
         return torch.cat([tokens if layer == 0 else tokens[:, : -rows.shape[1]], rows], dim=1)

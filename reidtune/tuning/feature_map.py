@@ -23,6 +23,4 @@ class FeatureMap(Component):
         return F.linear(feature, self.matrix)
 
     def merge(self, values: dict[str, Tensor], tower: Tower) -> bool:
-        name = "visual.proj" if tower.kind == "image" else "text_projection"
-        values[name].copy_(values[name] @ self.matrix.detach().cpu().T)
-        return True
+        return tower.merge_map(values, self.matrix.detach().cpu())

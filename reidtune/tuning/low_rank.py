@@ -15,8 +15,6 @@ from reidtune.tuning.component import Component
 from reidtune.tuning.dropout import row_dropout
 
 LINEARS = ("q", "k", "v", "out", "fc1", "fc2")
-_STACKED = {"q": 0, "k": 1, "v": 2}
-_PARAMETERS = {"out": "attn.out_proj.weight", "fc1": "mlp.c_fc.weight", "fc2": "mlp.c_proj.weight"}
 
 
 class _Pair(nn.Module):
@@ -63,11 +61,7 @@ class LowRank(Component):
 
     def merge(self, values: dict[str, Tensor], tower: Tower) -> bool:
         for layer in range(tower.layers):
-            block = f"{tower.blocks}.{layer}"
             for name, pair in self.pairs(layer).items():
-                if name in _STACKED:
-                    start = _STACKED[name] * tower.width
-                    values[f"{block}.attn.in_proj_weight"][start : start + tower.width] += self.scale * pair.product()
-                else:
-                    values[f"{block}.{_PARAMETERS[name]}"] += self.scale * pair.product()
+                place = tower.linear(layer, name)
+                values[place.weight][place.start : place.start + place.outputs] += self.scale * pair.product()
         return True

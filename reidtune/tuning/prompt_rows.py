@@ -9,19 +9,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from reidtune.backbone.text_tower import TextTower
 from reidtune.backbone.tower import Tower
 from reidtune.backbone.walk import Walk
 from reidtune.errors import SettingsError
 from reidtune.tuning.component import Component
 
 STD = 0.02  # of initial prompts and projections
-_PLACEHOLDER = 1  # an id for prompt rows: any that is below the end token's
 
 
 def check_rows(tower: Tower, count: int) -> None:
     """Raise ``SettingsError`` where ``count`` rows leave a text tower no room for words."""
-    context = getattr(tower, "context", None)
-    if context is not None and count + 2 >= context:
+    if not isinstance(tower, TextTower):
+        return
+    context = tower.context
+    if count + 2 >= context:
         raise SettingsError(
             f"{count} prompt rows leave no room for words: a text has {context} tokens.", "Lower settings.tokens."
         )
@@ -31,8 +33,9 @@ class PromptRows(Component):
     """Base: where prompt rows stand. A subclass says what they are.
 
     Image tower: at the end of the sequence, without a position, put there before ``ln_pre``. Text tower: after the
-    start token, with positions; the words move right, and what no longer fits is cut before the end token. Before
-    block l = 1 … depth−1 the rows are replaced; after that they are carried on.
+    start token (in front of everything where the tokenizer has none), with positions; the words move right, and what no
+    longer fits is cut before the end token. Before block l = 1 … depth−1 the rows are replaced; after that they are
+    carried on.
     """
 
     def rows(self, kind: str, layer: int) -> Tensor:
@@ -45,11 +48,13 @@ class PromptRows(Component):
 
     def embed(self, walk: Walk, place: str, tokens: Tensor) -> Tensor:
         if walk.kind == "image" and place == "after_positions":
-            return torch.cat([tokens, self._batch(walk, 0, tokens)], dim=1)
+            rows = self._batch(walk, 0, tokens)
+            walk.rows.behind = rows.shape[1]
+            return torch.cat([tokens, rows], dim=1)
         if walk.kind == "text" and place == "before_positions":
             rows = self._batch(walk, 0, tokens)
             tokens = make_room(walk, tokens, rows.shape[1])
-            return torch.cat([tokens[:, :1], rows, tokens[:, 1 + rows.shape[1] :]], dim=1)
+            return self._placed(walk, tokens, rows)
         return tokens
 
     def tokens(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
@@ -59,7 +64,12 @@ class PromptRows(Component):
         count = rows.shape[1]
         if walk.kind == "image":
             return torch.cat([tokens[:, :-count], rows], dim=1)
-        return torch.cat([tokens[:, :1], rows, tokens[:, 1 + count :]], dim=1)
+        return self._placed(walk, tokens, rows)
+
+    def _placed(self, walk: Walk, tokens: Tensor, rows: Tensor) -> Tensor:
+        """``rows`` in the place that is free for them in a text."""
+        start = text_tower_of(walk).start
+        return torch.cat([tokens[:, :start], rows, tokens[:, start + rows.shape[1] :]], dim=1)
 
     def _batch(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
         return self.rows(walk.kind, layer).to(tokens.dtype).expand(len(tokens), -1, -1)
@@ -133,24 +143,30 @@ class BidirectionalPrompts(PromptRows):
 
 
 def make_room(walk: Walk, tokens: Tensor, count: int) -> Tensor:
-    """Move the words of text rows [B, T, d] right by ``count``, behind the start token → [B, min(C, T + count), d].
+    """Move the words of text rows [B, T, d] right by ``count``, behind the start token where there is one → [B, min(C,
+    T + count), d].
 
     ``walk.ids`` is replaced by ids [B, …] that agree, with placeholders in the rows made free (their embeddings are
     meaningless). In a text of more than C − count − 2 words the last ones are cut and the end token closes it. The ids
     that came in are not changed.
     """
-    ids, tower = walk.ids, walk.tower
-    assert ids is not None and tower is not None
-    context: int = tower.context  # type: ignore[attr-defined]
-    end = ids.argmax(dim=-1)
-    length = min(context, ids.shape[1] + count)
-    source = (torch.arange(length, device=ids.device) - count).clamp(min=1).repeat(len(ids), 1)
-    source[:, 0] = 0
-    source[:, -1] = torch.where(end + count >= context, end, source[:, -1])
+    ids, tower = walk.ids, text_tower_of(walk)
+    assert ids is not None
+    start, end = tower.start, tower.ends(ids)
+    length = min(tower.context, ids.shape[1] + count)
+    source = (torch.arange(length, device=ids.device) - count).clamp(min=start).repeat(len(ids), 1)
+    source[:, :start] = torch.arange(start, device=ids.device)
+    source[:, -1] = torch.where(end + count >= tower.context, end, source[:, -1])
     moved = ids.gather(1, source)
-    moved[:, 1 : 1 + count] = _PLACEHOLDER
+    moved[:, start : start + count] = tower.placeholder
     walk.ids = moved
     return tokens.gather(1, source[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+def text_tower_of(walk: Walk) -> TextTower:
+    """The text tower that is walked."""
+    assert isinstance(walk.tower, TextTower)
+    return walk.tower
 
 
 def _projections(depth: int, inputs: int, outputs: int) -> nn.ModuleList:

@@ -1,4 +1,5 @@
-"""Visual prompts: learnable rows between the class row and the patches (VPT, Jia et al. 2022, arXiv 2203.12119)."""
+"""Visual prompts: learnable rows in front of the patches, behind the class row where there is one (VPT, Jia et al.
+2022, arXiv 2203.12119)."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from reidtune.backbone.tower import ImageTower
+from reidtune.backbone.image_tower import ImageTower
 from reidtune.backbone.walk import Walk
 from reidtune.tuning.component import Component
 from reidtune.tuning.dropout import row_dropout
@@ -23,6 +24,7 @@ class VisualPrompts(Component):
     def __init__(self, tower: ImageTower, count: int, deep: bool, dropout: float = 0.0) -> None:
         super().__init__()
         self.count = count
+        self.leading = tower.leading
         self.dropout = dropout
         layers = tower.layers if deep else 1
         bound = math.sqrt(6 / (3 * tower.patch[0] * tower.patch[1] + tower.width))
@@ -34,5 +36,6 @@ class VisualPrompts(Component):
         rows = self.rows[layer].expand(len(tokens), -1, -1).to(tokens.dtype)
         if self.training:
             rows = row_dropout(rows, self.dropout, walk.seeds, f"prompts/{layer}")
-        patches = tokens[:, 1:] if layer == 0 else tokens[:, 1 + self.count :]
-        return torch.cat([tokens[:, :1], rows, patches], dim=1)
+        walk.rows.before = self.count
+        patches = tokens[:, self.leading + (self.count if layer else 0) :]
+        return torch.cat([tokens[:, : self.leading], rows, patches], dim=1)

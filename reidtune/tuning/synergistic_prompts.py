@@ -53,6 +53,7 @@ class SynergisticPrompts(Component):
             tokens = tokens[:, :-length]
             own = carried + self.transfer[str(layer)](carried) + own
         place = torch.arange(len(prompts), device=modality.device) == modality[:, None]
+        walk.rows.behind = self.groups[0] * self.groups[1]
         groups = torch.where(place[..., None, None], own[:, None], self._given(layer, prompts).to(own.dtype))
         return torch.cat([tokens, groups.flatten(1, 2).to(tokens.dtype)], dim=1)
 

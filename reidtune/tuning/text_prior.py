@@ -38,6 +38,7 @@ def text_prior(backbone: Backbone, texts: Sequence[str], rows: int, layers: int)
     sees itself alone and is the same in every text. Where the towers differ in depth, the block at the same share of
     the depth is taken.
     """
+    backbone.text.require_clip_words("A prior from the text encoder")
     recorder = _Recorder()
     ids = backbone.tokenizer(list(texts)).to(backbone.device)
     backbone.text(ids, Tuner({"recorder": recorder}))

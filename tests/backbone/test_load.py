@@ -6,8 +6,9 @@ import torch
 from safetensors.torch import save_file
 
 from reidtune.backbone import weights
-from reidtune.backbone.architecture import find_architecture, resolve_activation, unsupported
+from reidtune.backbone.architecture import find_architecture, resolve_activation
 from reidtune.backbone.load import load_backbone
+from reidtune.backbone.support import image_reason, text_reason
 from reidtune.errors import DeltaError, ReidtuneError, SettingsError
 
 SMALL = {
@@ -112,9 +113,10 @@ def test_random_weights_are_the_same_every_time_and_leave_the_random_state_alone
     [
         ("ViT-B-61", None, 'Unknown backbone "ViT-B-61". Did you mean "ViT-B-16"?'),
         ("tinny", None, 'Unknown backbone "tinny". Did you mean "tiny"?'),
-        ("RN50", None, 'Backbone "RN50" is not supported yet: a ResNet image tower.'),
-        ("ViT-B-16-SigLIP", None, 'Backbone "ViT-B-16-SigLIP" is not supported yet: an image tower of timm.'),
-        ("coca_ViT-B-32", None, "CoCa"),
+        ("RN50", None, 'Backbone "RN50" is not supported: a ResNet has no sequence of tokens to act on.'),
+        ("convnext_base", None, 'Backbone "convnext_base" is not supported: a ConvNeXt has no sequence of tokens'),
+        ("ViT-B-16-SigLIP", None, "ViT-B-16-SigLIP has no openai weights"),
+        ("ViT-B-16-SigLIP", "weblli", 'no pretrained tag "weblli". Did you mean "webli"?'),
         ("ViT-B-16", "opneai", 'ViT-B-16 has no pretrained tag "opneai". Did you mean "openai"?'),
         ("ViT-B-16", "missing/file.pt", "The weights file missing/file.pt does not exist."),
         ("local-dir:nowhere", None, "nowhere has no open_clip_config.json"),
@@ -131,11 +133,14 @@ def test_names_that_do_not_work_say_why(name, pretrained, sentence):
 
 
 def test_every_open_clip_architecture_is_supported_or_has_a_reason():
-    reasons = {name: unsupported(open_clip.get_model_config(name)) for name in open_clip.list_models()}
-    walked = [name for name, reason in reasons.items() if reason is None]
-    assert {"ViT-B-16", "ViT-B-32", "ViT-L-14", "ViT-H-14", "ViT-bigG-14"} <= set(walked)
-    assert len(walked) >= 31
-    assert all(reason for name, reason in reasons.items() if name not in walked)
+    configs = {name: open_clip.get_model_config(name) for name in open_clip.list_models()}
+    images = {name for name, config in configs.items() if not image_reason(config)}
+    both = {name for name in images if not text_reason(configs[name])}
+    assert {"ViT-B-16", "ViT-bigG-14", "ViT-B-16-SigLIP", "EVA02-B-16", "PE-Core-B-16", "coca_ViT-B-32"} <= both
+    assert "roberta-ViT-B-32" in images - both
+    assert "roberta-base of Hugging Face" in text_reason(configs["roberta-ViT-B-32"])
+    for name in set(configs) - images:
+        assert configs[name]["vision_cfg"].get("timm_model_name") or name.startswith("RN"), name
 
 
 def test_an_image_size_that_does_not_divide_into_patches(tmp_path):

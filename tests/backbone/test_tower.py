@@ -6,10 +6,12 @@ import torch
 from safetensors.torch import load_file
 
 from reidtune.backbone.load import load_backbone
-from reidtune.backbone.tower import ImageTower, TextTower
+from reidtune.backbone.open_clip_tower import OpenClipTower
+from reidtune.backbone.text_tower import TextTower
 from reidtune.backbone.walk import Walk
 from reidtune.tuning.component import Component
 from reidtune.tuning.tuner import Tuner
+from tests.backbone.recorder import Recorder
 
 CONFIG = {
     "embed_dim": 16,
@@ -22,10 +24,9 @@ CONFIG = {
 def towers(model, config):
     vision, text = config["vision_cfg"], config["text_cfg"]
     patch = vision.get("patch_size", 16)
-    image = ImageTower(
+    image = OpenClipTower(
         model,
         {
-            "width": vision["width"],
             "layers": vision["layers"],
             "heads": vision["width"] // vision.get("head_width", 64),
             "patch": (patch, patch),
@@ -35,7 +36,7 @@ def towers(model, config):
     )
     text_tower = TextTower(
         model,
-        {key: text[key] for key in ("width", "layers", "heads")} | {"context": text.get("context_length", 77)},
+        {key: text[key] for key in ("layers", "heads")} | {"context": text.get("context_length", 77)},
         config["embed_dim"],
     )
     return image, text_tower
@@ -119,57 +120,6 @@ def test_full_vit_b_32_equals_plain_open_clip():
     with torch.no_grad():
         assert relative(backbone.image(images, Tuner()), backbone.model.encode_image(images)) < 1e-5
         assert relative(backbone.text(ids, Tuner()), backbone.model.encode_text(ids)) < 1e-5
-
-
-class Recorder(Component):
-    """Serves every site of both towers and writes down what it saw."""
-
-    towers = ("image", "text")
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def embed(self, walk, place, tokens):
-        self.seen.append((walk.tower.kind, "embed", place))
-        return tokens
-
-    def tokens(self, walk, layer, tokens):
-        self.seen.append((walk.tower.kind, "tokens", layer))
-        return tokens
-
-    def norm(self, walk, layer, name, tokens, normed):
-        self.seen.append((walk.tower.kind, "norm", layer, name))
-        return normed
-
-    def weight(self, walk, name, value):
-        self.seen.append((walk.tower.kind, "weight", name))
-        return value
-
-    def linear(self, walk, layer, name, inputs, outputs):
-        assert outputs.shape[-1] == walk.tower.linear_shape(name)[1]
-        assert inputs.shape[-1] == walk.tower.linear_shape(name)[0]
-        self.seen.append((walk.tower.kind, "linear", layer, name))
-        return outputs
-
-    def key_value(self, walk, layer, key, value):
-        self.seen.append((walk.tower.kind, "key_value", layer))
-        return key, value
-
-    def attention(self, walk, layer, tokens, attended):
-        self.seen.append((walk.tower.kind, "attention", layer))
-        return tokens
-
-    def beside_mlp(self, walk, layer, tokens):
-        self.seen.append((walk.tower.kind, "beside_mlp", layer))
-
-    def block(self, walk, layer, tokens):
-        self.seen.append((walk.tower.kind, "block", layer))
-        return tokens
-
-    def pool(self, walk, tokens, feature):
-        self.seen.append((walk.tower.kind, "pool"))
-        return feature
 
 
 def test_every_site_is_asked_and_every_parameter_goes_through_the_weight_site():

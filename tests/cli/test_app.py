@@ -147,7 +147,9 @@ def test_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "something\n")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["methods"], ["recipes"], ["inspect", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["methods"], ["recipes"], ["backbones", "--help"], ["inspect", "--help"]]
+)
 def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
     # Typer 0.29 converts a command's parameters with pydantic, so only the top level can be free of it; that none of
     # our own settings are loaded shows in reidtune.config.

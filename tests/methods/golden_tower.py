@@ -7,7 +7,8 @@ import json
 import open_clip
 from safetensors.torch import load_file
 
-from reidtune.backbone.tower import ImageTower, TextTower
+from reidtune.backbone.open_clip_tower import OpenClipTower
+from reidtune.backbone.text_tower import TextTower
 
 
 def read(folder, name):
@@ -22,10 +23,9 @@ def read(folder, name):
     vision, text = config["vision_cfg"], config["text_cfg"]
     height, width = vision["image_size"]
     patch = vision["patch_size"]
-    image_tower = ImageTower(
+    image_tower = OpenClipTower(
         model,
         {
-            "width": vision["width"],
             "layers": vision["layers"],
             "heads": vision["width"] // vision["head_width"],
             "patch": (patch, patch),
@@ -33,7 +33,7 @@ def read(folder, name):
         },
         config["embed_dim"],
     )
-    text_config = {key: text[key] for key in ("width", "layers", "heads")} | {"context": text["context_length"]}
+    text_config = {key: text[key] for key in ("layers", "heads")} | {"context": text["context_length"]}
     return tensors, explanation, image_tower, TextTower(model, text_config, config["embed_dim"])
 
 
