@@ -41,7 +41,7 @@ def find_tokenizer(architecture: Architecture, context: int) -> Tokenizer:
     except ImportError as error:
         raise SettingsError(
             f"Texts of {architecture.name} need the tokenizer {name}, which needs a package that is missing: {error}.",
-            "pip install transformers sentencepiece; its image tower works without.",
+            "Install it: pip install 'reidtune[hf]'. Its image tower works without.",
         ) from error
     except Exception as error:
         raise ReidtuneError(

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from reidtune.cli.console import note, print_json, stderr, stdout
+from reidtune.cli.evaluate_files import evaluate_files
 from reidtune.cli.options import (
     Activation,
     Backbone,
@@ -40,6 +41,7 @@ EXAMPLES = (
     "reidtune evaluate --features query.npy gallery.npy --labels query.csv gallery.csv",
 )
 COMMAND = taking_several("--features", "--labels")
+SAMPLES, FILES, AFTER = "Samples of several modalities", "Features in files", "After the plain ranking"
 
 
 def evaluate(
@@ -64,11 +66,18 @@ def evaluate(
     ] = None,
     protocol: Protocol = None,
     modalities: Modalities = None,
-    query_modalities: Annotated[str | None, typer.Option(help="The same of the queries alone.")] = None,
-    gallery_modalities: Annotated[str | None, typer.Option(help="The same of the gallery alone.")] = None,
+    query_modalities: Annotated[
+        str | None, typer.Option(help="The same of the queries alone.", rich_help_panel=SAMPLES)
+    ] = None,
+    gallery_modalities: Annotated[
+        str | None, typer.Option(help="The same of the gallery alone.", rich_help_panel=SAMPLES)
+    ] = None,
     cameras: Cameras = None,
     matrix: Annotated[
-        bool, typer.Option("--matrix", help="Print also every subset of the modalities against every other.")
+        bool,
+        typer.Option(
+            "--matrix", help="Print also every subset of the modalities against every other.", rich_help_panel=SAMPLES
+        ),
     ] = False,
     features: Annotated[
         list[Path] | None,
@@ -76,6 +85,7 @@ def evaluate(
             help="Instead of DATA and a model: features in .npy or .safetensors files, of query and gallery or of both "
             "in one.",
             metavar="FILE [FILE]",
+            rich_help_panel=FILES,
         ),
     ] = None,
     labels: Annotated[
@@ -84,32 +94,56 @@ def evaluate(
             help="A CSV or JSONL table for each file of features, a row for each feature: identity, and where known "
             "camera, scene and split.",
             metavar="FILE [FILE]",
+            rich_help_panel=FILES,
         ),
     ] = None,
     similarity: Annotated[
-        str | None, typer.Option(help="Of --features: cosine (the default) or euclidean, of them as they are.")
+        str | None,
+        typer.Option(
+            help="Of --features: cosine (the default) or euclidean, of them as they are.", rich_help_panel=FILES
+        ),
     ] = None,
-    rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank by mutual neighbours (k-reciprocal).")] = False,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="Re-rank by mutual neighbours (k-reciprocal).", rich_help_panel=AFTER)
+    ] = False,
     rerank_with: Annotated[
-        str | None, typer.Option(help="Re-rank with settings as in k1=30,k2=8 (and lambda). Default: 20, 6, 0.3.")
+        str | None,
+        typer.Option(
+            help="Re-rank with settings as in k1=30,k2=8 (and lambda). Default: 20, 6, 0.3.", rich_help_panel=AFTER
+        ),
     ] = None,
     expand: Annotated[
         str | None,
         typer.Option(
-            help="Expand queries by their nearest images: aqe or alpha-qe, as in aqe:k=10 (and alpha, side=both)."
+            help="Expand queries by their nearest images: aqe or alpha-qe, as in aqe:k=10 (and alpha, side=both).",
+            rich_help_panel=AFTER,
         ),
     ] = None,
     camera_means: Annotated[
-        bool, typer.Option("--camera-means", help="Subtract the mean feature of each camera of the test split.")
+        bool,
+        typer.Option(
+            "--camera-means", help="Subtract the mean feature of each camera of the test split.", rich_help_panel=AFTER
+        ),
     ] = False,
     decisions: Annotated[
-        bool, typer.Option("--decisions", help="Print ROC, equal error rate, a threshold and open-set rates.")
+        bool,
+        typer.Option(
+            "--decisions", help="Print ROC, equal error rate, a threshold and open-set rates.", rich_help_panel=AFTER
+        ),
     ] = False,
     at_fpr: Annotated[
-        float | None, typer.Option(help="Of --decisions: the false positive rate of the threshold. Default: 0.001.")
+        float | None,
+        typer.Option(
+            help="Of --decisions: the false positive rate of the threshold. Default: 0.001.", rich_help_panel=AFTER
+        ),
     ] = None,
     intervals: Annotated[
-        bool, typer.Option("--intervals", help="Print 95 % intervals of the metrics, by drawing identities again.")
+        bool,
+        typer.Option(
+            "--intervals",
+            help="Print 95 % intervals of the metrics, by drawing identities again.",
+            rich_help_panel=AFTER,
+        ),
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images (or captions) a batch.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
@@ -160,7 +194,7 @@ def evaluate(
             "--sheet": sheet,
         }
         given = [name for name, value in without.items() if value is not None]
-        _evaluate_features(
+        evaluate_files(
             features or [], labels or [], similarity, protocol, mapping, given, output, force, as_json, quiet, asked
         )
         return
@@ -237,56 +271,6 @@ def evaluate(
             stdout().print(matrix_tables(results))
     if output is not None:
         write_result(final, output)
-
-
-def _evaluate_features(
-    features: list[Path],
-    labels: list[Path],
-    similarity: str | None,
-    protocol: str | None,
-    columns: dict[str, str],
-    given: list[str],
-    output: Path | None,
-    force: bool,
-    as_json: bool,
-    quiet: bool,
-    asked: dict[str, Any],
-) -> None:
-    """``evaluate --features``, with no model; ``given`` are arguments that are for evaluating one."""
-    from reidtune.analysis import plan_analysis
-    from reidtune.features import evaluate_features
-    from reidtune.report.analysed import analysis_report
-    from reidtune.report.output import check_output, write_result
-    from reidtune.report.tables import metrics_table
-
-    if given and features:
-        raise SettingsError(f"--features stands alone, but {', '.join(given)} is given too.", "Leave one of them out.")
-    if not (features and labels):
-        raise SettingsError(
-            "--features, --labels and --similarity are for features in files.",
-            "Give both: --features query.npy gallery.npy --labels query.csv gallery.csv.",
-        )
-    if output is not None:
-        check_output(output, force)
-    analysis = plan_analysis(**asked)
-    notes = stderr(quiet=quiet or as_json)
-    result = evaluate_features(
-        features,
-        labels,
-        protocol=protocol,
-        similarity=similarity or "cosine",
-        columns=columns,
-        say=lambda words: note(notes, words),
-        analysis=analysis,
-    )
-    if as_json:
-        print_json(result)
-    else:
-        stdout().print(metrics_table([result]))
-        if analysis is not None:
-            stdout().print(analysis_report([result]))
-    if output is not None:
-        write_result(result, output)
 
 
 def _one_or_all(results: list[dict[str, Any]]) -> dict[str, Any]:

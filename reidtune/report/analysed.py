@@ -20,7 +20,10 @@ def analysis_report(results: Sequence[dict[str, Any]]) -> RenderableType:
     from rich.text import Text
 
     parts: list[RenderableType] = []
-    for result, name in zip(results, names_of(results), strict=True):
+    names = names_of(results)
+    if len({result.get("data", {}).get("name") for result in results}) > 1:
+        names = [f"{name} on {result['data']['name']}" for name, result in zip(names, results, strict=True)]
+    for result, name in zip(results, names, strict=True):
         lines = _lines(result, "text to image" if "image_to_text" in result else "")
         if "image_to_text" in result:
             lines += _lines(result["image_to_text"], "image to text")

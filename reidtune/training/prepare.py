@@ -24,6 +24,8 @@ from reidtune.retrieval.scoring import validation_protocol
 from reidtune.seeds import seeded
 from reidtune.training.schedule import sampler_for
 
+FEW_IDENTITIES = 10  # to validate on
+
 
 @dataclass
 class Prepared:
@@ -74,6 +76,8 @@ def prepare(
     else:
         rest, validation = usable, list(dataset.validation)
     settings = complete_cameras(settings, dataset.task, rest, validation, joined=bool(dataset.parts))
+    if 0 < (few := len(identities(validation))) < FEW_IDENTITIES:
+        say(f"Validation has {few} identities: so few choose an epoch, but between settings they choose by chance.")
     if texts:
         rest = one_caption_each(rest)
     sampler_for(rest, config)  # a batch that cannot be filled is said before anything slow happens

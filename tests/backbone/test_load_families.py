@@ -158,7 +158,7 @@ def test_a_tokenizer_of_the_hub_is_asked_for_when_texts_come(tmp_path):
     with pytest.raises(ReidtuneError) as error:
         backbone.tokenizer(["a red coat"])
     assert "timm/ViT-B-16-SigLIP" in error.value.message
-    assert "Its image tower works without" in error.value.hint or "pip install transformers" in error.value.hint
+    assert "Its image tower works without" in error.value.hint or "pip install 'reidtune[hf]'" in error.value.hint
 
 
 def test_old_names_of_a_text_tower_and_a_missing_bias_are_understood(tmp_path):

@@ -93,6 +93,15 @@ def test_validation_identities_are_not_trained_on_and_are_recorded(whole, small_
     assert held.isdisjoint({record.identity for record in prepared.dataset.query})
 
 
+@pytest.mark.parametrize(("fraction", "said"), [(0.3, True), (0.0, False)])
+def test_a_validation_of_few_identities_says_so(small_world, flags, tmp_path, fraction, said):
+    sentences = []
+    few = {**flags, "data.validation_fraction": fraction}
+    prepared = open_run(str(small_world), None, few, output=tmp_path / "x").prepare(sentences.append)
+    count = len({record.identity for record in prepared.validation})
+    assert (f"Validation has {count} identities" in " ".join(sentences)) is said
+
+
 def test_the_same_run_gives_the_same_bytes_also_with_workers(whole, small_world, flags, tmp_path):
     start(small_world, flags | {"training.workers": 2}, tmp_path / "again")
     same, other = files(whole[1]), files(tmp_path / "again")
