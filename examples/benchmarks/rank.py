@@ -11,7 +11,8 @@ Others rank a matrix of distances that is there already: their time leaves the p
 slow get some of the queries, and their ratio is to as many queries of ours. Packages are used as they are installed;
 of some only the module of the evaluator is imported, since the whole package needs an older Python. fast-reid's
 compiled evaluator has to be built where the package lies: ``python setup.py build_ext --inplace`` in
-``fastreid/evaluation/rank_cylib``. The growth table maps the gallery from a file of 16-bit numbers.
+``fastreid/evaluation/rank_cylib``. The growth table maps the gallery from a file of 16-bit numbers; its
+identities grow as it does.
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ WIDTH, IDENTITIES, CAMERAS = 512, 750, 6
 class World:
     """Features and labels of ``queries`` and a gallery."""
 
-    def __init__(self, queries: int, gallery: int, noise: float) -> None:
+    def __init__(self, queries: int, gallery: int, noise: float, identities: int = IDENTITIES) -> None:
         self.random, self.noise = np.random.default_rng(0), noise
-        self.centres = self.random.standard_normal((IDENTITIES, WIDTH), dtype=np.float32)
-        self.ids = [self.random.integers(0, IDENTITIES, count) for count in (queries, gallery)]
+        self.centres = self.random.standard_normal((identities, WIDTH), dtype=np.float32)
+        self.ids = [self.random.integers(0, identities, count) for count in (queries, gallery)]
         self.cameras = [self.random.integers(0, CAMERAS, count) for count in (queries, gallery)]
 
     def features(self, ids: np.ndarray) -> np.ndarray:
@@ -233,7 +234,7 @@ def grow(queries: int, gallery: int, noise: float, factors: list[int]) -> None:
     )
     print("| ---: | ---: | ---: | ---: | ---: |")
     for factor in factors:
-        world = World(queries, factor * gallery, noise)
+        world = World(queries, factor * gallery, noise, factor * IDENTITIES)
         query = world.features(world.ids[0])
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "gallery.npy")

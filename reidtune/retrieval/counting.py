@@ -131,7 +131,7 @@ def _sort(scores: Tensor) -> Tensor:
 def items_at_a_time(count: int, width: int, block: Block, threads: int) -> int:
     """A tile of a gallery of ``count`` items of ``width`` values: enough tiles to keep all threads busy, and none that
     is large in memory."""
-    fair = block.items_padded(-(-count // (2 * threads)))
+    fair = block.items_padded(-(-count // (4 * threads)))
     return max(block.items, min(fair, _LARGEST // width // block.items * block.items))
 
 

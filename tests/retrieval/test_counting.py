@@ -36,8 +36,8 @@ def testcounts_are_right_for_every_kind_of_fp32(seed):
 def test_tiles_are_whole_blocks_that_keep_threads_busy_and_memory_small():
     block = Block(256, 256)
     assert items_at_a_time(10, 512, block, 2) == 256
-    assert items_at_a_time(15_913, 512, block, 2) == 4096
-    assert items_at_a_time(15_913, 512, block, 16) == 512
+    assert items_at_a_time(15_913, 512, block, 2) == 2048
+    assert items_at_a_time(15_913, 512, block, 16) == 256
     assert items_at_a_time(10**6, 512, block, 2) * 512 <= 2**21
     assert items_at_a_time(10**6, 10**5, block, 2) == 256
 
