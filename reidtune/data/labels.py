@@ -135,16 +135,18 @@ def read_labels(path: Path, mapping: Mapping[str, str] | None = None) -> Labels:
         if with_split and without_split:
             raise _bad(path, without_split, f"split is empty, but line {with_split} has one")
         for key, text in values.items():
-            cells[key].append(known.setdefault(text, text))
+            if found[key] is not None:
+                cells[key].append(known.setdefault(text, text))
         names.append(Path(next((text for name in (*paths, "caption") if (text := _text(row, name))), "")).name)
     if not names:
         raise DataError(f'The table "{show(path)}" has no rows.', "Write one row a feature.")
+    nothing = [""] * len(names)
     return Labels(
         path,
         cells["identity"],
-        cells["camera"],
-        cells["scene"],
-        cells["split"],
+        cells["camera"] or nothing,
+        cells["scene"] or nothing,
+        cells["split"] or nothing,
         Names(names, range(len(names))),
         in_order(paths.values()) if paths and "path" not in paths else (),
     )

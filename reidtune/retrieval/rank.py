@@ -192,13 +192,14 @@ def _labels(protocol: str, query: _Side, gallery: _Side, weights: Any) -> tuple[
             f"{gallery[3]} gallery items.",
             "Use --protocol all.",
         )
+    one_set = protocol in (LEAVE_ONE_OUT, RANDOM_GALLERY)
     sides = []
     for name, (ids, cameras, rows, count) in (("query", query), ("gallery", gallery)):
         sides.append(
             Labels(
                 integers(ids, count, f"{name}_ids"),
                 integers(cameras, count, f"{name}_cameras") if needs_places(protocol) else None,
-                np.arange(count) if rows is None else integers(rows, count, f"{name}_rows"),
+                integers(np.arange(count) if rows is None else rows, count, f"{name}_rows") if one_set else None,
                 None if name == "query" or weights is None else integers(weights, count, "gallery_weights"),
             )
         )
