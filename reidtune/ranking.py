@@ -13,8 +13,9 @@ from reidtune.data import Dataset, Record
 from reidtune.data.captions import one_caption_each
 from reidtune.missing import Known, rank_known
 from reidtune.model import Model
+from reidtune.retrieval.embed import embed_both, embed_pairs
 from reidtune.retrieval.rank import RankResult
-from reidtune.retrieval.scoring import embed_both, embed_pairs, rank_features, scores
+from reidtune.retrieval.scoring import rank_features, scores
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -123,3 +124,59 @@ def embed_texts(
         if progress is not None:
             progress(len(part))
     return torch.cat(features)[rows]
+
+
+def embed_both(
+    encode: Encode,
+    preprocess: Preprocess,
+    query: Sequence[Record],
+    gallery: Sequence[Record],
+    *,
+    batch_size: int = 64,
+    workers: int = 0,
+    progress: Callable[[int], None] | None = None,
+    modalities: Sequence[str] = (),
+    cache: FeatureCache | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Features of query [Q, D] and gallery [G, D], L2-normalised; a record in both is embedded once, and what ``cache``
+    holds not at all."""
+    unique = {id(record): record for record in (*query, *gallery)}
+    places = {key: place for place, key in enumerate(unique)}
+    features = embed_records(
+        encode,
+        list(unique.values()),
+        preprocess,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
+        modalities=modalities,
+        cache=cache,
+    )
+    one, other = ([places[id(record)] for record in records] for records in (query, gallery))
+    return features[one], features[other]
+
+
+def embed_pairs(
+    encode: Encode,
+    encode_texts: EncodeTexts,
+    tokenizer: Tokenizer,
+    preprocess: Preprocess,
+    captions: Sequence[Record],
+    images: Sequence[Record],
+    *,
+    batch_size: int = 64,
+    workers: int = 0,
+    progress: Callable[[int], None] | None = None,
+    cache: FeatureCache | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Features of the captions [Q, D] of records with one caption each, and of the images [G, D] of others,
+    L2-normalised. :func:`reidtune.retrieval.scoring.rank_features` ranks images for captions, or captions for images,
+    whichever come first.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    common: dict[str, Any] = {"batch_size": batch_size, "progress": progress, "cache": cache}
+    pictures = embed_records(encode, images, preprocess, workers=workers, **common)
+    texts = [record.captions[0] for record in captions]
+    return embed_texts(encode_texts, texts, tokenizer, **common), pictures

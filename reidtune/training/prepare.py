@@ -20,7 +20,7 @@ from reidtune.methods.base import Facts, Method
 from reidtune.methods.registry import find_method
 from reidtune.metric_losses import check_installed
 from reidtune.model import Model, default_backbone
-from reidtune.retrieval.scoring import validation_protocol
+from reidtune.retrieval.validate import validation_protocol
 from reidtune.seeds import seeded
 from reidtune.training.schedule import sampler_for
 

@@ -25,7 +25,7 @@ from reidtune.delta.write import versions
 from reidtune.errors import ReidtuneError, SettingsError
 from reidtune.methods.registry import find_method
 from reidtune.model import default_backbone
-from reidtune.retrieval.scoring import CARVED_SPLIT, OWN_SPLIT, validate, validate_text
+from reidtune.retrieval.validate import CARVED_SPLIT, OWN_SPLIT, validate, validate_text
 from reidtune.training.loop import Reporter, Task, autocast, train
 from reidtune.training.prepare import Prepared, delta_header, prepare
 from reidtune.training.state import STATE_FILE, load_state

@@ -95,7 +95,7 @@ def test_unknown_names_get_suggestions(capsys, world):
     refused(
         capsys, 2, 'Unknown backbone "ViT-B-61". Did you mean', arguments=["evaluate", world, "--backbone", "ViT-B-61"]
     )
-    refused(capsys, 2, "RN50", "not supported yet", arguments=["evaluate", world, "--backbone", "RN50"])
+    refused(capsys, 2, "RN50", "not supported: a ResNet", arguments=["evaluate", world, "--backbone", "RN50"])
     refused(capsys, 2, "opneai", arguments=["evaluate", world, "--backbone", "ViT-B-16", "--pretrained", "opneai"])
     refused(capsys, 2, "nope", arguments=["train", world, "--recipe", "nope"])
     refused(

@@ -13,16 +13,13 @@ from reidtune.backbone.preprocess import Preprocess
 from reidtune.data.record import ImageFile, Record
 from reidtune.errors import DataError, SettingsError
 from reidtune.fusion import join, present_of
+from reidtune.retrieval.embed import embed_both, embed_pairs
 from reidtune.retrieval.rank import rank
-from reidtune.retrieval.scoring import (
+from reidtune.retrieval.scoring import best_matches, rank_features, scores
+from reidtune.retrieval.validate import (
     CARVED_SPLIT,
     OWN_SPLIT,
-    best_matches,
-    embed_both,
-    embed_pairs,
-    rank_features,
     rank_records,
-    scores,
     validate,
     validate_text,
     validation_protocol,
