@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 from reidtune.backbone.load import Backbone
-from reidtune.cameras import cameras_of
 from reidtune.config import RunConfig, changed_settings, replace_values, resolve_with_origins, to_toml
 from reidtune.data import label_map
 from reidtune.data.join import open_datasets
+from reidtune.data.open import DEMOS
 from reidtune.data.record import Dataset
-from reidtune.delta import find_delta, read_header, read_tensors, write_delta
+from reidtune.delta import write_delta
 from reidtune.delta.write import versions
 from reidtune.errors import ReidtuneError, SettingsError
 from reidtune.methods.registry import find_method
@@ -28,6 +28,7 @@ from reidtune.model import default_backbone
 from reidtune.retrieval.validate import CARVED_SPLIT, OWN_SPLIT, validate, validate_text
 from reidtune.training.loop import Reporter, Task, autocast, train
 from reidtune.training.prepare import Prepared, delta_header, prepare
+from reidtune.training.start import take_values
 from reidtune.training.state import STATE_FILE, load_state
 
 _LONGEST_NAME = 100  # letters, for a folder
@@ -70,7 +71,7 @@ class Run:
             self._check_identity(identity)
         else:
             if self.init_from is not None:
-                self._take_values(prepared)
+                take_values(self.init_from, prepared)
             self._start_folder(backbone)
 
         def metrics_now() -> dict[str, Any]:
@@ -126,25 +127,6 @@ class Run:
             "start": progress.rows[0] if progress.rows and progress.rows[0]["epoch"] == 0 else {},
         }
 
-    def _take_values(self, prepared: Prepared) -> None:
-        assert self.init_from is not None
-        path = find_delta(self.init_from)
-        header = read_header(path)
-        if header.method != prepared.method.name:
-            raise SettingsError(
-                f"--init-from {path} is a delta of the method {header.method}, but this run trains "
-                f"{prepared.method.name}.",
-                f"Use --method {header.method}.",
-            )
-        one, other = (cameras_of(settings) for settings in (header.settings, prepared.method.settings.model_dump()))
-        if one != other:
-            sentences = ["no embeddings of cameras" if found is None else found.sentence() for found in (one, other)]
-            raise SettingsError(
-                f"--init-from {path} has {sentences[0]}, but this run has {sentences[1]}.",
-                "Begin with a delta of the same cameras, or without one.",
-            )
-        prepared.model.tuner.load_tensors(read_tensors(path))
-
     def _check_identity(self, identity: dict[str, Any]) -> None:
         _, before, _ = load_state(self.output)
         for key, what in (("data", "data (files, identities, cameras, scenes or captions)"), ("backbone", "backbone")):
@@ -155,12 +137,7 @@ class Run:
                 )
 
     def _start_folder(self, backbone: Backbone) -> None:
-        places = [
-            source
-            if source.startswith("demo") and not Path(source).exists()
-            else str(Path(source).expanduser().resolve())
-            for source in self.sources
-        ]
+        places = [source if source in DEMOS else str(Path(source).expanduser().resolve()) for source in self.sources]
         environment = {
             "data": places if len(places) > 1 else places[0],
             "device": str(backbone.device),
@@ -274,7 +251,6 @@ def _complete(config: RunConfig) -> RunConfig:
 
 def _short_name(sources: Sequence[str]) -> str:
     names = [
-        source.replace(":", "-") if source.startswith("demo") else Path(source).expanduser().resolve().stem
-        for source in sources
+        source.replace(":", "-") if source in DEMOS else Path(source).expanduser().resolve().stem for source in sources
     ]
     return re.sub(r"[^\w.-]+", "-", "+".join(names))[:_LONGEST_NAME] or "data"

@@ -270,3 +270,19 @@ def test_zero_shot_and_other_tasks_are_refused(small_world, flags):
         open_run(str(small_world), None, common | {"method": "zero-shot"}, output=Path("x")).prepare()
     with pytest.raises(SettingsError, match="Say what to train on"):
         open_run(None, None, {})
+
+
+def test_a_folder_called_demo_is_no_demo_world(small_world, flags, tmp_path, monkeypatch):
+    """The word means the demo world, whatever lies in the working directory."""
+    import json
+
+    from reidtune.training import run as module
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo.csv").touch()
+    run = open_run("demo", None, {**flags, "backbone.name": "tiny", "backbone.image_size": "auto"}, output=Path("r"))
+    run._start_folder(type("Backbone", (), {"device": "cpu"})())
+    assert json.loads(Path("r/environment.json").read_text())["data"] == "demo"
+    for source, name in (("demo", "demo"), ("demo:text", "demo-text"), ("demo.csv", "demo"), ("demos:x", "demos-x")):
+        assert module._short_name([source]) == name
