@@ -5,20 +5,20 @@ Nothing tells whether a person of one dataset is in another, so the folder ``000
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from reidtune.data.layouts import find_layout
 from reidtune.data.layouts.assemble import settle_protocol
-from reidtune.data.layouts.columns import COLUMNS
-from reidtune.data.layouts.rows import read_rows
+from reidtune.data.layouts.columns import divided
+from reidtune.data.layouts.rows import open_rows
 from reidtune.data.layouts.table import LAYOUT as TABLE
-from reidtune.data.open import open_dataset, require_split, source_path
-from reidtune.data.record import Dataset, Part, Record, cameras, identities
+from reidtune.data.open import open_dataset, readable, require_split, source_path
+from reidtune.data.record import Dataset, Part, Record, cameras, identities, knows_several
 from reidtune.data.scan import show
 from reidtune.data.scorable import PLACES
-from reidtune.data.split import split_identities
 from reidtune.errors import DataError, SettingsError
 
 JOINED = "joined"  # the layout of a join
@@ -45,7 +45,7 @@ def open_datasets(
     _refuse_twice(sources)
     mappings = _mappings(sources, layouts, columns or {})
     parts = [
-        open_dataset(source, layout=name, columns=mapping)
+        open_dataset(source, layout=name, columns=mapping or None)
         for source, name, mapping in zip(sources, layouts, mappings, strict=True)
     ]
     return join(parts, protocol)
@@ -53,19 +53,20 @@ def open_datasets(
 
 def join(datasets: Sequence[Dataset], protocol: str | None = None) -> Dataset:
     """The training splits of ``datasets`` as one. Their test and validation splits are not in it: validation identities
-    are carved from each dataset's training identities (:func:`carve`).
+    are carved from each dataset's training identities (:func:`reidtune.data.split.carve`).
 
     Identities and cameras (and scenes) are numbered anew, dataset after dataset; an identity is called ``2/0007`` after
     the dataset's place and its own name. ``protocol`` (of the validation) is by default that of all datasets, or
     ``cross-camera`` where each knows several cameras, else ``leave-one-out``.
 
-    Raises ``DataError`` where a dataset has no training split, ``SettingsError`` where tasks or modalities differ or
-    the ``protocol`` does not fit.
+    Raises ``DataError`` where a dataset has no training split or two share an image, ``SettingsError`` where tasks or
+    modalities differ or the ``protocol`` does not fit.
     """
     for dataset in datasets:
         require_split(dataset, "train")
     _agree(datasets, "task", lambda dataset: f"{dataset.task} data")
     _agree(datasets, "modalities", lambda dataset: ", ".join(sorted(dataset.modalities)) or "images")
+    _refuse_shared(datasets)
     records: list[Record] = []
     names: dict[int, str] = {}
     parts: list[Part] = []
@@ -85,7 +86,8 @@ def join(datasets: Sequence[Dataset], protocol: str | None = None) -> Dataset:
             names[new] = f"{number}/{dataset.identity_names.get(identity, identity)}"
         parts.append(Part(range(following, following + len(people)), dataset.manifest()))
         following += len(people)
-    chosen = _protocol(datasets, protocol)
+    chosen, why = _protocol(datasets, protocol)
+    notes = [note for note in (why, _cropped_twice(datasets)) if note]
     return Dataset(
         root=datasets[0].root,
         layout=JOINED,
@@ -94,45 +96,11 @@ def join(datasets: Sequence[Dataset], protocol: str | None = None) -> Dataset:
         train=records,
         query=[],
         gallery=[],
-        sentence=_sentence(datasets, records, chosen),
+        sentence=_sentence(datasets, records, chosen, notes),
         identity_names=names,
         modalities=datasets[0].modalities,
         parts=tuple(parts),
     )
-
-
-def carve(
-    dataset: Dataset,
-    records: Sequence[Record],
-    fraction: float,
-    seed: int,
-    images_needed: int = 2,
-    say: Callable[[str], None] = lambda sentence: None,
-) -> tuple[list[Record], list[Record]]:
-    """``records`` of ``dataset`` in (rest, validation), as :func:`reidtune.data.split.split_identities` divides them;
-    of a join each dataset's identities for themselves, so that all of them are on both sides. One that has too few
-    for that is all trained on, which is said.
-
-    Raises what ``split_identities`` raises, of a join where no dataset can be divided.
-    """
-    if not dataset.parts:
-        return split_identities(records, fraction, seed, images_needed, dataset.protocol)
-    rest: list[Record] = []
-    validation: list[Record] = []
-    problems: list[DataError] = []
-    for number, part in enumerate(dataset.parts, 1):
-        own = [record for record in records if record.identity in part.identities]
-        try:
-            sides = split_identities(own, fraction, seed, images_needed, dataset.protocol)
-        except DataError as error:
-            problems.append(error)
-            say(f"Dataset {number} has no part in the validation: {error.message}")
-            sides = own, []
-        rest += sides[0]
-        validation += sides[1]
-    if len(problems) == len(dataset.parts):
-        raise problems[0]
-    return rest, validation
 
 
 def _layouts(layout: str | None, number: int) -> list[str | None]:
@@ -163,45 +131,53 @@ def _refuse_twice(sources: Sequence[str | Path]) -> None:
 
 def _mappings(
     sources: Sequence[str | Path], layouts: Sequence[str | None], columns: Mapping[str, str]
-) -> list[dict[str, str] | None]:
-    """The part of ``columns`` that is for each source. What no table has is left to all of them, to be refused."""
-    if not columns:
-        return [None] * len(sources)
+) -> list[dict[str, str]]:
+    """The part of ``columns`` that is for each source; see :func:`reidtune.data.layouts.columns.divided`."""
     tables: dict[int, list[str] | None] = {}
     for place, (source, name) in enumerate(zip(sources, layouts, strict=True)):
         path = source_path(source)
-        if path.exists():
+        with readable(path):
+            if not (columns and path.exists()):
+                continue
             family, path = find_layout(path, name)
-            if family is TABLE:
-                tables[place] = read_rows(path)[0]
+            if family is TABLE and path.is_file():
+                tables[place] = open_rows(path)[0]
             elif family.takes_columns:
                 tables[place] = None  # a layout of others, which knows its columns itself
-    if not tables:
+    if columns and not tables:
         raise SettingsError("None of the datasets is a table, so none has columns to name.", "Leave --column out.")
-    found: list[dict[str, str] | None] = []
-    for place in range(len(sources)):
-        there = tables.get(place)
-        if place not in tables:
-            found.append(None)
-        elif there is None:
-            found.append(dict(columns))
-        else:
-            kept = {
-                what: column
-                for what, column in columns.items()
-                if column.strip().lower() in there or not _has(what, there) or not _anywhere(column, tables)
-            }
-            found.append(kept or None)
-    return found
+    return divided(columns, tables, len(sources))
 
 
-def _has(what: str, there: Sequence[str]) -> bool:
-    """Whether a table has ``what`` under its own name, or can do without it."""
-    return what.lower() in there or what.lower() in set(COLUMNS) - {"path", "identity"}
+def _refuse_shared(datasets: Sequence[Dataset]) -> None:
+    """What was typed may be a folder and the one inside it, or two tables of the same files."""
+    folders: dict[str, str] = {}
+    seen: dict[tuple[str, tuple[int, int, int, int] | None], int] = {}
+    for number, dataset in enumerate(datasets):
+        for record in dataset.train:
+            for image in record.images:
+                folder, name = os.path.split(image.path)  # strings: 100,000 times
+                if (real := folders.get(folder)) is None:
+                    real = folders[folder] = os.path.realpath(folder)
+                file = os.path.realpath(image.path) if os.path.islink(image.path) else f"{real}{os.sep}{name}"  # noqa: PTH114
+                if (first := seen.setdefault((file, image.crop), number)) != number:
+                    raise DataError(
+                        f'"{show(file)}" is in two of the datasets, {first + 1} ("{show(datasets[first].root)}") and '
+                        f'{number + 1} ("{show(dataset.root)}"): its person would be two.',
+                        "Name each dataset once.",
+                    )
 
 
-def _anywhere(column: str, tables: Mapping[int, list[str] | None]) -> bool:
-    return any(there is not None and column.strip().lower() in there for there in tables.values())
+def _cropped_twice(datasets: Sequence[Dataset]) -> str:
+    """A sentence where two datasets are the two halves of CUHK03-NP, whose images differ; else nothing."""
+    roots = [dataset.root.resolve() for dataset in datasets]
+    for one in roots:
+        if one.name == "detected" and one.with_name("labeled") in roots:
+            return (
+                f'Careful: "detected" and "labeled" of "{show(one.parent)}" are the same people cropped twice, as '
+                "CUHK03-NP has them; each would be two."
+            )
+    return ""
 
 
 def _agree(datasets: Sequence[Dataset], what: str, of: Callable[[Dataset], str]) -> None:
@@ -211,25 +187,32 @@ def _agree(datasets: Sequence[Dataset], what: str, of: Callable[[Dataset], str])
         raise SettingsError(f"The datasets do not agree in their {what}:\n  {told}", "Train on each kind for itself.")
 
 
-def _protocol(datasets: Sequence[Dataset], wanted: str | None) -> str:
+def _protocol(datasets: Sequence[Dataset], wanted: str | None) -> tuple[str, str]:
+    """The protocol of the validation, and a sentence where some datasets decide it for those that could do with
+    another."""
     if wanted is not None:
-        return wanted
+        return wanted, ""
     if datasets[0].task == "text":
-        return "cross-modality"
+        return "cross-modality", ""
     own = {dataset.protocol for dataset in datasets}
-    for protocol in [*own] if len(own) == 1 else ["cross-camera"]:
-        place = PLACES.get(protocol)
-        if place and all(_several(dataset.train, place) for dataset in datasets):
-            return protocol
-    return "leave-one-out"
+    protocol = own.pop() if len(own) == 1 else "cross-camera"
+    place = PLACES.get(protocol)
+    if place is None:
+        return "leave-one-out", ""
+    without = [number for number, dataset in enumerate(datasets, 1) if not knows_several(dataset.train, place)]
+    if not without:
+        return protocol, ""
+    if len(without) == len(datasets):
+        return "leave-one-out", ""
+    which = f"Dataset {without[0]} does" if len(without) == 1 else f"Datasets {', '.join(map(str, without))} do"
+    why = (
+        f"{which} not know the {place} of all training images, or has only one: therefore no validation is {protocol}, "
+        f"and a query may find images of its own {place}."
+    )
+    return "leave-one-out", why
 
 
-def _several(records: Sequence[Record], place: str) -> bool:
-    values = {getattr(record, place) for record in records}
-    return None not in values and len(values) > 1
-
-
-def _sentence(datasets: Sequence[Dataset], records: Sequence[Record], protocol: str) -> str:
+def _sentence(datasets: Sequence[Dataset], records: Sequence[Record], protocol: str, notes: Sequence[str]) -> str:
     one = "samples" if datasets[0].modalities else "images"
     seen = len(cameras(records))
     unknown = sum(not cameras(dataset.train) for dataset in datasets)
@@ -241,4 +224,5 @@ def _sentence(datasets: Sequence[Dataset], records: Sequence[Record], protocol: 
         f"{one}, {', '.join(words)}; no identity or camera of one is that of another. Validation ({protocol}) is "
         "carved from the training identities of each; their own test and validation splits are not used."
     )
+    first = " ".join([first, *notes])
     return "\n".join([first, *(f"{number}: {dataset.sentence}" for number, dataset in enumerate(datasets, 1))])

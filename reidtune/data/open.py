@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def open_dataset(
     unknown ``layout``, a ``protocol`` that is unknown or does not fit the data, or ``columns`` that do not.
     """
     path = source_path(source)
-    try:
+    with readable(path):
         if not path.exists():
             guess = did_you_mean(str(source), DEMOS) if "/" not in str(source) else ""
             raise DataError(
@@ -48,6 +49,13 @@ def open_dataset(
         if root != path:
             dataset = replace(dataset, sentence=f'{dataset.sentence} Found in "{show(root.name)}".')
         return dataset
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Within, what the system refuses is a ``DataError`` that names the file, ``path`` where the system does not."""
+    try:
+        yield
     except OSError as error:
         raise DataError(
             f'"{show(error.filename or path)}" cannot be read: {error.strerror or error}.',

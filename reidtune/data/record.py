@@ -122,6 +122,12 @@ def cameras(records: Iterable[Record]) -> set[int]:
     return {record.camera for record in records if record.camera is not None}
 
 
+def knows_several(records: Iterable[Record], place: str = "camera") -> bool:
+    """Whether the ``place`` (``camera`` or ``scene``) of every record is known, and there are two or more."""
+    values = {getattr(record, place) for record in records}
+    return None not in values and len(values) > 1
+
+
 def _counts(records: Sequence[Record]) -> dict[str, int]:
     return {"images": len(records), "identities": len(identities(records)), "cameras": len(cameras(records))}
 

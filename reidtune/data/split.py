@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from reidtune.data.record import Record, identities
+from reidtune.data.record import Dataset, Record, identities
 from reidtune.errors import DataError, SettingsError
 from reidtune.seeds import derive_seed
 
@@ -48,6 +48,40 @@ def split_identities(
     chosen = set(sorted(scorable, key=lambda identity: (derive_seed("split", seed, identity), identity))[:wanted])
     rest = [record for record in records if record.identity not in chosen]
     return rest, [record for record in records if record.identity in chosen]
+
+
+def carve(
+    dataset: Dataset,
+    records: Sequence[Record],
+    fraction: float,
+    seed: int,
+    images_needed: int = 2,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> tuple[list[Record], list[Record]]:
+    """``records`` of ``dataset`` in (rest, validation), as :func:`split_identities` divides them;
+    of a join each dataset's identities for themselves, so that all of them are on both sides. One that has too few
+    for that is all trained on, which is said.
+
+    Raises what ``split_identities`` raises, of a join where no dataset can be divided.
+    """
+    if not dataset.parts:
+        return split_identities(records, fraction, seed, images_needed, dataset.protocol)
+    rest: list[Record] = []
+    validation: list[Record] = []
+    problems: list[DataError] = []
+    for number, part in enumerate(dataset.parts, 1):
+        own = [record for record in records if record.identity in part.identities]
+        try:
+            sides = split_identities(own, fraction, seed, images_needed, dataset.protocol)
+        except DataError as error:
+            problems.append(error)
+            say(f"Dataset {number} has no part in the validation: {error.message}")
+            sides = own, []
+        rest += sides[0]
+        validation += sides[1]
+    if len(problems) == len(dataset.parts):
+        raise problems[0]
+    return rest, validation
 
 
 def label_map(records: Iterable[Record]) -> dict[int, int]:

@@ -11,9 +11,10 @@ from reidtune.cameras import complete_cameras
 from reidtune.config import RunConfig, validate_settings
 from reidtune.data import check_files, require_split
 from reidtune.data.captions import one_caption_each
-from reidtune.data.join import carve, open_datasets
+from reidtune.data.join import open_datasets
 from reidtune.data.record import Dataset, Record, cameras, identities
 from reidtune.data.scan import show
+from reidtune.data.split import carve
 from reidtune.devices import check_precision, choose_device
 from reidtune.errors import SettingsError
 from reidtune.methods.base import Facts, Method

@@ -5,9 +5,10 @@ import shutil
 import pytest
 
 from reidtune.data import cameras, identities
-from reidtune.data.join import carve, join, open_datasets
+from reidtune.data.join import join, open_datasets
 from reidtune.data.layouts import assemble
 from reidtune.data.record import ImageFile, Record
+from reidtune.data.split import carve
 from reidtune.errors import DataError, SettingsError
 
 
@@ -27,7 +28,7 @@ def market(put):
 
 
 def table(path, head="path,identity,camera,split", people=4):
-    rows = [f"{p}{k}.png,{p},{k % 2},train" for p in "abcdefgh"[:people] for k in range(4)]
+    rows = [f"{path.stem}/{p}{k}.png,{p},{k % 2},train" for p in "abcdefgh"[:people] for k in range(4)]
     path.write_text("\n".join([head, *rows]) + "\n", "utf-8")
     return path
 
@@ -166,3 +167,69 @@ def test_columns_are_for_the_tables_that_have_them(market, tmp_path):
         open_datasets([named, neither], columns=columns)
     with pytest.raises(SettingsError, match="None of the datasets is a table"):
         open_datasets([market("a"), market("b")], columns=columns)
+
+
+def test_a_folder_and_the_one_inside_it_are_the_same_data(market):
+    """What was typed differs, what was opened does not: each person would be two."""
+    inner = market("parent/market")
+    with pytest.raises(DataError, match=r"png. is in two of the datasets, 1 \(.*market.\) and 2 \(.*market.\)"):
+        open_datasets([inner.parent, inner])
+
+
+def test_a_table_of_anothers_files_and_of_links_to_them_is_refused(market, tmp_path):
+    a = market("a")
+    files = sorted((a / "bounding_box_train").iterdir())[:12]
+    rows = "path,identity,split\n" + "".join(f"{file},{file.name[:4]},train\n" for file in files)
+    (tmp_path / "t.csv").write_text(rows, "utf-8")
+    with pytest.raises(DataError, match="is in two of the datasets"):
+        open_datasets([a, tmp_path / "t.csv"])
+    (tmp_path / "linked").mkdir()
+    for file in files:
+        (tmp_path / "linked" / file.name).symlink_to(file)
+    (tmp_path / "u.csv").write_text(rows.replace(str(files[0].parent), "linked"), "utf-8")
+    with pytest.raises(DataError, match="is in two of the datasets"):
+        open_datasets([a, tmp_path / "u.csv"])
+
+
+def test_crops_of_one_file_are_several_images(tmp_path):
+    def dataset(left):
+        crop = (left, 0, left + 5, 9)
+        records = [Record((ImageFile(tmp_path / f"{n}.png", crop),), n, camera=7) for n in (1, 2) for _ in (1, 2)]
+        return assemble(tmp_path, "x", "X", records, [], [])
+
+    assert len(join([dataset(0), dataset(5)]).train) == 8
+    with pytest.raises(DataError, match="is in two of the datasets"):
+        join([dataset(0), dataset(0)])
+
+
+def test_the_two_halves_of_cuhk03_np_are_warned_of(market):
+    both = [market(f"cuhk03/{kind}") for kind in ("labeled", "detected")]
+    assert "are the same people cropped twice" in open_datasets(both).sentence
+    other = market("elsewhere/labeled")
+    assert "cropped twice" not in open_datasets([both[1], other]).sentence
+
+
+def test_who_decides_the_protocol_for_all_is_said(market):
+    a, b, c = market("a"), market("b", cams=1), market("c", cams=1)
+    assert "Dataset 2 does not know the camera of all training images" in open_datasets([a, b]).sentence
+    assert "Datasets 1, 3 do not know" in open_datasets([b, a, c]).sentence
+    assert "not know" not in open_datasets([b, c]).sentence
+    assert "not know" not in open_datasets([a, market("d")]).sentence
+
+
+def test_columns_and_a_folder_that_is_no_table(market, tmp_path):
+    named = table(tmp_path / "named.csv", "file,name,cam,split")
+    with pytest.raises(DataError, match="is a folder, not a table"):
+        open_datasets([named, market("a")], layout="table", columns={"path": "file", "identity": "name"})
+
+
+def test_a_table_that_cannot_be_opened_is_named(market, tmp_path, monkeypatch):
+    from reidtune.data import join as module
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(module, "open_rows", refuse)
+    named = table(tmp_path / "named.csv", "file,name,cam,split")
+    with pytest.raises(DataError, match=r"named\.csv. cannot be read: Permission denied"):
+        open_datasets([named, market("a")], columns={"path": "file", "identity": "name"})

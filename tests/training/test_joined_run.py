@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 
@@ -36,12 +37,13 @@ def flags(small_backbone):
 @pytest.fixture(scope="module")
 def table(small_world, tmp_path_factory):
     """The world's training images as a table of other people."""
-    path = tmp_path_factory.mktemp("table") / "people.csv"
+    folder = shutil.copytree(small_world / "bounding_box_train", tmp_path_factory.mktemp("table") / "images")
+    path = folder.with_name("people.csv")
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["file", "Name", "cam", "split"])
         for record in open_dataset(small_world).train:
-            rows.writerow([record.path, f"person {record.identity}", record.camera, "train"])
+            rows.writerow([folder / record.path.name, f"person {record.identity}", record.camera, "train"])
     return str(path)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reidtune.data.layouts import describe as words
 from reidtune.data.layouts.describe import PROTOCOLS, RANDOM_GALLERY
-from reidtune.data.record import Dataset, Record, cameras, identities
+from reidtune.data.record import Dataset, Record, identities, knows_several
 from reidtune.data.scan import show
 from reidtune.data.split import split_identities
 from reidtune.errors import DataError, SettingsError, did_you_mean
@@ -126,7 +126,7 @@ def settle_protocol(wanted: str | None, query: Sequence[Record], gallery: Sequen
     if wanted is None:
         if task == "text":
             return "cross-modality"
-        if len(cameras(test)) > 1 and all(record.camera is not None for record in test):
+        if knows_several(test):
             return "cross-camera"
         return "leave-one-out" if query is gallery and query else "all"
     if wanted not in PROTOCOLS:

@@ -72,6 +72,36 @@ def roles_of(path: Path, columns: Sequence[str], mapping: Mapping[str, str]) -> 
     return {name: given.get(name) or other.get(name) or [name] for name in columns}
 
 
+def divided(
+    columns: Mapping[str, str], tables: Mapping[int, Sequence[str] | None], number: int
+) -> list[dict[str, str]]:
+    """The part of a mapping that is for each of ``number`` datasets. ``tables`` has the columns of those that are
+    tables, by their place; ``None``: it knows its columns itself, and gets the whole mapping.
+
+    A table that lacks such a column and has what it stands for under its own name, or can do without, keeps that. What
+    no table has is left to all of them, to be refused.
+    """
+    everywhere = {name for there in tables.values() for name in there or ()}
+    optional = set(COLUMNS) - {"path", "identity"}
+    found: list[dict[str, str]] = []
+    for place in range(number):
+        there = tables.get(place)
+        if place not in tables or there is None:
+            found.append(dict(columns) if place in tables else {})
+            continue
+        own = {name: column.strip().lower() for name, column in columns.items()}
+        found.append(
+            {
+                name: columns[name]
+                for name, column in own.items()
+                if column in there
+                or column not in everywhere
+                or not (name.lower() in there or name.lower() in optional)
+            }
+        )
+    return found
+
+
 def example_for(missing: Sequence[str], columns: Sequence[str]) -> str:
     """The ``--column`` options that would name what is ``missing``, with the table's columns where one is likely."""
     words = []
