@@ -9,6 +9,7 @@ is the scene, so that ``--protocol cross-scene`` leaves out images of the query'
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from reidtune.data.layouts.assemble import SPLITS, assemble, number_names, resolve_splits
@@ -23,7 +24,9 @@ READ = ("path", "identity", "split", "date")
 KNOWN_BY = ("image_id", "orientation", "species", "date", "bbox")  # one of these columns tells it from other tables
 NOT_BY = ("camera", "scene", "caption", "modality", "sample")  # which have these
 UNKNOWN = ("", "unknown", "nan")
-DAY = 10  # letters of 2024-05-31
+UNDATED = ("", "nan", "nat", "none", "null", "unknown")
+YEAR_FIRST = re.compile(r"([0-9]{4})(?:-([0-9]{1,2})-([0-9]{1,2})|([0-9]{2})([0-9]{2}))?")  # 2024-5-31, 20240531, 2024
+YEAR_LAST = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})")  # 31/5/2024, of which the order does not matter
 WORDS = {"valid": "val", "validation": "val", "training": "train", "testing": "test"}
 
 
@@ -56,7 +59,7 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
     if not known:
         raise DataError(f'No row of "{show(file)}" knows its individual.', "Write names into the column identity.")
     numbers = number_names(_cell(cells, "identity") for _, cells in known)
-    scenes = _days(known)
+    scenes, undated = _days(file, known)
     parts: dict[str, list[Record]] = {}
     for (line, cells), split, scene in zip(known, _splits(file, known), scenes, strict=True):
         image = ImageFile(file.parent / _path(file, line, cells))
@@ -68,6 +71,7 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
     if scenes[0] is not None:
         how = "" if protocol == "cross-scene" else "; --protocol cross-scene leaves out the query's own day"
         notes.append(f"The days of the column date are scenes{how}.")
+    notes += undated
     if "bbox" in columns:
         notes.append("Careful: the boxes of the column bbox are not read; whole images are, so crop them before.")
     unread = [show(name) for name in columns if name and name not in (*READ, "bbox")]
@@ -118,13 +122,35 @@ def _splits(file: Path, rows: Rows) -> list[str]:
     return splits
 
 
-def _days(rows: Rows) -> list[int | None]:
-    """A number for the day of every row, in order of time; ``None`` where one is missing: no rule fits all then."""
-    days = [_cell(cells, "date")[:DAY] for _, cells in rows]
-    if "" in days or "nan" in days:
-        return [None] * len(days)
+def _days(file: Path, rows: Rows) -> tuple[list[int | None], list[str]]:
+    """A number for the day of every row, in order of time; ``None`` for all where one is missing, since no rule fits
+    all then, or where one is written in a way that is not known, which the second value says."""
+    nothing: list[int | None] = [None] * len(rows)
+    days: list[tuple[int, ...]] = []
+    written = [_cell(cells, "date") for _, cells in rows]
+    if any(text.casefold() in UNDATED for text in written):
+        return nothing, []
+    for (line, _), text in zip(rows, written, strict=True):
+        day = _day(text)
+        if day is None:
+            note = (
+                f'Careful: date is "{show(text)}" in line {line} of "{show(file.name)}", neither a day such as '
+                "2024-05-31 or 31/05/2024 nor a year, so that days are no scenes."
+            )
+            return nothing, [note]
+        days.append(day)
     numbers = {day: number for number, day in enumerate(sorted(set(days)))}
-    return [numbers[day] for day in days]
+    return [numbers[day] for day in days], []
+
+
+def _day(text: str) -> tuple[int, ...] | None:
+    """Year, month and day, or the year alone; the time behind a space or a T does not count."""
+    day = re.split("[ T]", text, maxsplit=1)[0]
+    if match := YEAR_FIRST.fullmatch(day):
+        return tuple(int(part) for part in match.groups() if part)
+    if match := YEAR_LAST.fullmatch(day):
+        return int(match[3]), int(match[2]), int(match[1])
+    return None
 
 
 def _no_image_twice(file: Path, rows: Rows) -> None:

@@ -62,6 +62,40 @@ def test_the_day_is_the_scene(table):
     assert "days" not in undated.sentence
 
 
+def dated(table, *dates):
+    rows = [f"{i},t{i % 3},{i}.png,{date},test" for i, date in enumerate(dates)]
+    dataset = open_dataset(table(*rows, header="image_id,identity,path,date,split"))
+    return [record.scene for record in dataset.query], dataset.sentence
+
+
+@pytest.mark.parametrize(
+    ("dates", "scenes"),
+    [
+        (("2024-5-1 09:00", "2024-5-1 10:00", "2024-10-2"), [0, 0, 1]),
+        (("20240531T09", "20240531T1000", "20240601"), [0, 0, 1]),
+        (("2024-05-31T09:00Z", "2024-06-01T09:00Z", "2024-05-31"), [0, 1, 0]),
+        (("1/5/2024 9:00", "01/05/2024 10:00", "2/4/2024 9:00"), [1, 1, 0]),
+        (("2019", "2018", "2019"), [1, 0, 1]),
+    ],
+)
+def test_a_day_is_a_day_however_it_is_written(table, dates, scenes):
+    assert dated(table, *dates)[0] == scenes
+
+
+@pytest.mark.parametrize("missing", ["NaT", "None", "unknown", "null", "nan", ""])
+def test_a_missing_date_is_no_day(table, missing):
+    scenes, sentence = dated(table, "2024-05-01", missing, missing)
+    assert scenes == [None] * 3
+    assert "scenes" not in sentence
+
+
+@pytest.mark.parametrize("odd", ["spring 2024", "2024-05-01_10", "1714550400", "2024-05"])
+def test_a_date_of_another_kind_is_told(table, odd):
+    scenes, sentence = dated(table, "2024-05-01", "2024-05-02", odd)
+    assert scenes == [None] * 3
+    assert f'Careful: date is "{odd}" in line 4 of "metadata.csv"' in sentence
+
+
 def test_without_splits_half_of_the_animals_train(table):
     rows = [f"{i},{i % 6},images/{i}.png,lion" for i in range(18)]
     dataset = open_dataset(table(*rows, header="image_id,identity,path,species"))
