@@ -11,36 +11,47 @@ from dataclasses import dataclass
 from typing import Any
 
 from reidtune.data.record import Record
+from reidtune.data.scan import show
 from reidtune.errors import DeltaError, SettingsError, did_you_mean
 
 KNOWN, MEAN, NONE = USES = ("known", "mean", "none")
 """What is added to an image: the embedding of its camera, the mean of all, or nothing."""
 
 KINDS = ("camera", "scene")
-_CHOICES = "--cameras mean adds the mean of the embeddings instead, --cameras none adds nothing."
+CHOICES = "--cameras mean adds the mean of the embeddings instead, --cameras none adds nothing."
 _EXAMPLES = 10
+NAMES = "{}_names"  # in the data of a delta
 
 
 @dataclass(frozen=True)
 class Cameras:
-    """What a delta was trained with: embeddings of ``kind`` (``camera`` or ``scene``), one of each of ``places``."""
+    """What a delta was trained with: embeddings of ``kind`` (``camera`` or ``scene``), one of each of ``places``, whose
+    ``names`` are those of the training data where it had names."""
 
     kind: str
     places: tuple[int, ...]
+    names: tuple[str, ...] = ()
 
     def sentence(self) -> str:
-        return f"an embedding of each {self.kind} of its training data ({listed(self.places)})"
+        return f"an embedding of each {self.kind} of its training data ({listed(self.places, self.names)})"
 
 
-def cameras_of(settings: Mapping[str, Any]) -> Cameras | None:
-    """What the settings of a delta say; ``None``: it has no such embeddings. Nonsense is a :class:`DeltaError`."""
+def cameras_of(settings: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> Cameras | None:
+    """What the settings of a delta say, with the names that its ``data`` has; ``None``: it has no such embeddings.
+    Nonsense is a :class:`DeltaError`."""
     kind, places = settings.get("camera_embedding", "none"), settings.get("cameras", ())
     if kind == "none":
         return None
     numbers = isinstance(places, list | tuple) and all(type(place) is int for place in places)
     if kind not in KINDS or not numbers:
         raise DeltaError(f"the delta is damaged: its cameras are {places!r} of the kind {kind!r}.", "Get it again.")
-    return Cameras(kind, tuple(places))
+    named = (data or {}).get(NAMES.format(kind))
+    if named is None:
+        return Cameras(kind, tuple(places))
+    names = named if isinstance(named, list) else []
+    if len(names) != len(places) or len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
+        raise DeltaError(f"the delta is damaged: the names of its cameras are {named!r}.", "Get it again.")
+    return Cameras(kind, tuple(places), tuple(names))
 
 
 def complete_cameras(
@@ -113,12 +124,12 @@ def choose_use(
         raise unknown_cameras(own)
     if others := sorted(found - set(own.places)):
         raise SettingsError(
-            f"The delta has {own.sentence()}, but this data also has {listed(others)}.", f"Say what to do: {_CHOICES}"
+            f"The delta has {own.sentence()}, but this data also has {listed(others)}.", f"Say what to do: {CHOICES}"
         )
     if not same_data and asked != KNOWN:
         raise SettingsError(
             f"The delta has {own.sentence()}, and this is other data: equal numbers need not be the same {own.kind}.",
-            f"If they are the same, say --cameras known. If not: {_CHOICES}",
+            f"If they are the same, say --cameras known. If not: {CHOICES}",
         )
     return KNOWN
 
@@ -135,7 +146,7 @@ def unknown_cameras(own: Cameras) -> SettingsError:
     """The error of an image whose camera nobody says."""
     return SettingsError(
         f"The delta has {own.sentence()}, but the {own.kind} of these images is not known.",
-        f"Give data in a layout that has it, or say what to do: {_CHOICES}",
+        f"Give data in a layout that has it, or say what to do: {CHOICES}",
     )
 
 
@@ -148,7 +159,13 @@ def use_sentence(use: str | None, settings: Mapping[str, Any]) -> str:
     return f"The delta was trained with {own.sentence()}; here every image gets {what} instead."
 
 
-def listed(places: Sequence[int]) -> str:
-    """``0, 1, 2``, or the first ten and how many more."""
-    more = len(places) - _EXAMPLES
-    return ", ".join(map(str, places[:_EXAMPLES])) + (f" and {more} more" if more > 0 else "")
+def listed(places: Sequence[int], names: Sequence[str] = ()) -> str:
+    """``0, 1, 2``, or the first ten and how many more; with names ``0 = north, 1 = south``."""
+    return first_of([f"{place} = {show(name)}" for place, name in zip(places, names, strict=True)] if names else places)
+
+
+def first_of(items: Iterable[object]) -> str:
+    """The first ten, and how many more."""
+    shown = [show(item) if isinstance(item, str) else str(item) for item in items]
+    more = len(shown) - _EXAMPLES
+    return ", ".join(shown[:_EXAMPLES]) + (f" and {more} more" if more > 0 else "")

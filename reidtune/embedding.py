@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from reidtune.camera_names import by_name
 from reidtune.cameras import choose_use, use_sentence
 from reidtune.data import check_files
 from reidtune.data.scan import show
 from reidtune.delta import find_delta, read_header
 from reidtune.devices import choose_device
-from reidtune.embedding_rows import Rows, rows_of
+from reidtune.embedding_rows import Rows, lists_of, rows_of
 from reidtune.errors import DataError, ReidtuneError, SettingsError
 from reidtune.model import Model, default_backbone, load
 from reidtune.retrieval.embed import embed_batches, embed_texts
@@ -104,6 +105,9 @@ def embed_to_file(
         modalities=modalities,
         modality=modality,
         trained=trained,
+        placed=lambda dataset: (
+            dataset if header is None else by_name(dataset, header.settings, header.data, cameras, lists_of(splits))
+        ),
         say=say,
     )
     use = None

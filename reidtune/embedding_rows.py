@@ -84,6 +84,7 @@ def rows_of(
     modalities: str | Sequence[str] | None = None,
     modality: str | None = None,
     trained: Sequence[str] = (),
+    placed: Callable[[Dataset], Dataset] = lambda dataset: dataset,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Rows:
     """The rows of a folder in a known layout, a table or a demo world; else of every image in a folder and below it.
@@ -92,7 +93,8 @@ def rows_of(
     ``layout`` ``none`` takes any folder so; ``columns`` are those of a table
     (:func:`reidtune.data.open_dataset`). ``splits`` restricts a dataset to some (``test`` is query and gallery),
     ``modalities`` samples to what is known of them, and ``modality`` says of which all images of a folder without
-    labels are. A delta was ``trained`` on its modalities, else those of the data are joined.
+    labels are. A delta was ``trained`` on its modalities, else those of the data are joined. ``placed``
+    numbers the cameras of a dataset as a delta does.
 
     Raises:
         DataError: there is nothing of that name, or it holds no images.
@@ -111,7 +113,13 @@ def rows_of(
         raise SettingsError(
             f"--modality is for folders without labels, but this is {dataset.layout} data.", "Use --modalities."
         )
-    return _labelled(dataset, splits, modalities, trained, say)
+    return _labelled(placed(dataset), splits, modalities, trained, say)
+
+
+def lists_of(splits: Sequence[str] | None) -> tuple[str, ...]:
+    """The lists of a dataset that rows of these splits come from."""
+    wanted = set(SPLITS if splits is None else [*splits, *(TEST if "test" in splits else ())])
+    return tuple("validation" if split == "val" else split for split in SPLITS if split in wanted - {"test"})
 
 
 def _dataset(

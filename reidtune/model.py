@@ -65,7 +65,7 @@ class Model:
         self.header = header
         self.path = path
         own = None if header is None else header.data.get("modalities")
-        self.cameras = None if header is None else cameras_of(header.settings)
+        self.cameras = None if header is None else cameras_of(header.settings, header.data)
         self.camera_use = KNOWN
         self.modalities: tuple[str, ...] = modalities or (tuple(own) if isinstance(own, list | tuple) else ())
 

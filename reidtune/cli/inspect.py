@@ -76,7 +76,7 @@ def _print(delta: DeltaFile, verified: bool) -> None:
             "method": header.method,
             "task": f"{header.task}, protocol {header.protocol}",
             **({"modalities": names} if (names := modalities_of(header)) else {}),
-            **({"cameras": bound.sentence()} if (bound := cameras_of(header.settings)) else {}),
+            **({"cameras": bound.sentence()} if (bound := cameras_of(header.settings, header.data)) else {}),
             "size": f"{_bytes(delta.bytes)}, {header.parameters:,} parameters",
             "digest": f"{header.digest[:_SHORT]} ({'verified' if verified else 'not verified, --verify does'})",
         },

@@ -58,7 +58,9 @@ class Dataset:
     or all. Of task ``text``, the captions of ``query`` look for the images of ``gallery``. ``validation`` is the
     layout's own validation split, where a layout of that task has one: query and gallery alike.
 
-    ``identity_names`` gives the folder or table name of each integer identity where the layout has names.
+    ``identity_names`` gives the folder or table name of each integer identity where the layout has names, and
+    ``camera_names`` and ``scene_names`` those of cameras and scenes where it numbers names: another table of the same
+    layout gives them other numbers.
     ``sentence`` says what was recognised, for the user. ``parts`` are the datasets that :func:`reidtune.data.join.join`
     joined.
     """
@@ -75,9 +77,12 @@ class Dataset:
     validation: Sequence[Record] = ()
     modalities: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
+    camera_names: dict[int, str] = field(default_factory=dict)
+    scene_names: dict[int, str] = field(default_factory=dict)
 
     def manifest(self) -> dict[str, Any]:
-        """Counts and a hash (SHA-256, hex) of the records: file names relative to the root, identities, cameras.
+        """Counts and a hash (SHA-256, hex) of the records: file names relative to the root, identities, cameras with
+        their names.
 
         The hash does not depend on where the folder lies, nor on pixels. That of joined datasets is made of theirs,
         which are in ``datasets``, in order.
@@ -103,6 +108,9 @@ class Dataset:
                     files = [f"{name}={file}" for name, file in zip(record.modalities, files, strict=True)]
                 line = [name, *files, str(record.identity), str(record.camera), str(record.scene)]
                 digest.update(("\t".join([*line, *record.captions]) + "\n").encode("utf-8", "surrogateescape"))
+        for kind, known in (("camera", self.camera_names), ("scene", self.scene_names)):
+            for number, called in sorted(known.items()):
+                digest.update(f"{kind} name\t{number}\t{called}\n".encode("utf-8", "surrogateescape"))
         return {
             "layout": self.layout,
             "task": self.task,

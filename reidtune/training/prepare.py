@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reidtune.backbone.load import load_backbone
+from reidtune.camera_names import names_for
 from reidtune.cameras import complete_cameras
 from reidtune.config import RunConfig, validate_settings
 from reidtune.data import check_files, require_split
@@ -125,6 +126,7 @@ def delta_header(prepared: Prepared, metrics: dict[str, Any]) -> dict[str, Any]:
                 "identities": [show(names.get(identity, str(identity))) for identity in validation_identities],
             },
             "noun": config.data.noun,
+            **names_for(prepared.method.settings.model_dump(), dataset),
         },
         "metrics": metrics,
     }

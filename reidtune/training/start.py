@@ -6,6 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
+from reidtune.camera_names import names_for
 from reidtune.cameras import cameras_of
 from reidtune.config import validate_settings
 from reidtune.delta import DeltaHeader, check_backbone, find_delta, read_header, read_tensors
@@ -43,13 +44,15 @@ def take_values(delta: Path, prepared: Prepared) -> None:
             "Begin with a delta of this backbone, or train on the one that it was trained on, with the same settings "
             "of [backbone].",
         ) from error
-    _check_cameras(path, header, method)
+    _check_cameras(path, header, prepared)
     _check_settings(path, header, method)
     prepared.model.tuner.load_tensors(read_tensors(path))
 
 
-def _check_cameras(path: Path, header: DeltaHeader, method: Method) -> None:
-    one, other = (cameras_of(settings) for settings in (header.settings, method.settings.model_dump()))
+def _check_cameras(path: Path, header: DeltaHeader, prepared: Prepared) -> None:
+    settings = prepared.method.settings.model_dump()
+    one = cameras_of(header.settings, header.data)
+    other = cameras_of(settings, names_for(settings, prepared.dataset))
     if one != other:
         sentences = ["no embeddings of cameras" if found is None else found.sentence() for found in (one, other)]
         raise SettingsError(

@@ -16,6 +16,7 @@ A table that calls its columns otherwise is read with a mapping; see :mod:`reidt
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from reidtune.data.layouts.assemble import assemble, number_names, resolve_splits
@@ -88,7 +89,7 @@ def read(path: Path, protocol: str | None = None, columns: Mapping[str, str] | N
     unknown = [show(name) for name in named if name not in paths and (name not in COLUMNS or _unused(name, paths))]
     if unknown:
         notes.append(f"Columns that are not read: {', '.join(unknown)}.")
-    return assemble(
+    dataset = assemble(
         path.parent,
         LAYOUT.name,
         f'Table "{show(path.name)}"',
@@ -102,6 +103,7 @@ def read(path: Path, protocol: str | None = None, columns: Mapping[str, str] | N
         validation=validation,
         modalities=modalities if several else (),
     )
+    return replace(dataset, camera_names=_names(cameras), scene_names=_names(scenes))
 
 
 def _task(rows: Sequence[Row], protocol: str | None, several: bool) -> tuple[str, list[str]]:
@@ -152,6 +154,12 @@ def _numbered(path: Path, rows: Sequence[Row], column: str, get: Callable[[Row],
         if len(set(numbers.values())) == len(names):
             return numbers
     return {name: number for number, name in enumerate(names)}
+
+
+def _names(numbers: Mapping[str, int]) -> dict[int, str]:
+    """The names behind numbers; none where they are numbers themselves."""
+    own = all(name.isascii() and name.isdigit() and int(name) == number for name, number in numbers.items())
+    return {} if own else {number: name for name, number in numbers.items()}
 
 
 LAYOUT = Layout(
