@@ -18,21 +18,24 @@ INSTALL = "pip install 'reidtune[losses]'"
 
 @dataclass(frozen=True)
 class Bounds:
-    """A number from ``low`` to ``high``, ``low`` itself allowed only where ``closed``; ``default`` is the library's."""
+    """A number from ``low`` to ``high``, ``low`` itself allowed only where ``closed``, ``high`` only where
+    ``closed_high``; ``default`` is the library's."""
 
     default: float
     low: float
     high: float = float("inf")
     closed: bool = False
+    closed_high: bool = False
 
     def problem(self, value: Any) -> str:
         """What is wrong with ``value``; empty: nothing."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"must be a number, but is {value!r}"
-        if (self.low <= value if self.closed else self.low < value) and value < self.high:
+        enough = self.low <= value if self.closed else self.low < value
+        if enough and (value <= self.high if self.closed_high else value < self.high):
             return ""
         above = f"at least {self.low:g}" if self.closed else f"above {self.low:g}"
-        below = "" if self.high == float("inf") else f" and below {self.high:g}"
+        below = "" if self.high == float("inf") else f" and {'at most' if self.closed_high else 'below'} {self.high:g}"
         return f"must be {above}{below}, but is {value:g}"
 
 
@@ -109,7 +112,7 @@ METRIC_LOSSES: dict[str, MetricLossPage] = {
         MetricLossPage(
             "center",
             "Wen et al., A Discriminative Feature Learning Approach for Deep Face Recognition, ECCV 2016, Eq. 2-4",
-            {"alpha": Bounds(0.5, 0, 1.0 + 1e-9)},
+            {"alpha": Bounds(0.5, 0, 1, closed_high=True)},
             raw=True,
             own=True,
             weight=0.0005,

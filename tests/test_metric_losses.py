@@ -136,3 +136,11 @@ def test_the_install_sentence(monkeypatch):
         check_installed("arcface")
     assert caught.value.exit_code == 2
     assert "pip install 'reidtune[losses]'" in caught.value.hint
+
+
+def test_a_bound_that_is_allowed_is_not_called_too_high():
+    assert complete_settings("center", {"alpha": 1}) == {"alpha": 1.0}
+    with pytest.raises(ValueError, match="must be above 0 and at most 1, but is 1.1"):
+        complete_settings("center", {"alpha": 1.1})
+    with pytest.raises(ValueError, match="must be above 0 and below 1, but is 1"):
+        complete_settings("circle", {"m": 1})

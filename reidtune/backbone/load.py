@@ -154,9 +154,10 @@ def load_backbone(
     _check_size(size, architecture)
 
     path = locate(architecture, pretrained)
+    read = None if path is None else read_state(path)  # a file that is no model is said before its activation is asked
     entry = {} if path is None or path == Path(pretrained) else tag_config(architecture, pretrained)
     chosen = resolve_activation(architecture, entry, path is not None, activation)
-    if path is None:
+    if path is None or read is None:
         if architecture.name == TINY and pretrained != NONE:
             from reidtune.demo.tiny import tiny_state_dict
 
@@ -165,9 +166,8 @@ def load_backbone(
             state = random_state(architecture, chosen)
         hashes = tensor_hashes(state)
     else:
-        state = read_state(path)
-        if architecture.text_reason:
-            state = {name: value for name, value in state.items() if name.startswith("visual.")}
+        state = {key: value for key, value in read.items() if not architecture.text_reason or key.startswith("visual.")}
+        del read
         hashes = file_tensor_hashes(path, state)
 
     model = build(architecture, chosen, size)
@@ -180,6 +180,14 @@ def load_backbone(
     return Backbone(architecture, pretrained, chosen, model, image, preprocess or own, resize, hashes, native).to(
         device
     )
+
+
+def check_choice(name: str, pretrained: str | None = None, image_size: tuple[int, int] | None = None) -> None:
+    """What :func:`load_backbone` raises of an architecture and its image size, before weights are looked for."""
+    architecture = find_architecture(name)
+    if pretrained is None:
+        _default_pretrained(architecture)
+    _check_size(image_size or architecture.image_size, architecture)
 
 
 def _default_pretrained(architecture: Architecture) -> str:

@@ -25,13 +25,19 @@ def backbones(
 ) -> None:
     """List open_clip's architectures: whether their image and text towers can be tuned or why not, sizes, tags."""
     from reidtune.backbone.catalogue import catalogue, chosen, versions
-    from reidtune.report.backbone_table import backbone_report
+    from reidtune.report.backbone_table import TINY, backbone_report
     from reidtune.report.progress import counting
 
     with counting(stderr(quiet=as_json), "Looking at architectures") as count:
         rows = catalogue(progress=count)
-    rows = chosen(rows, name, supported)
+    tiny = name is not None and name.lower() == "tiny"  # none of open_clip's has that name
+    rows = [row for row in rows if "tiny" in row["name"].lower()] if tiny else chosen(rows, name, supported)
+    if supported:
+        rows = [row for row in rows if row["image"]["supported"]]
     if as_json:
         print_json({"schema": 1, "versions": versions(), "backbones": rows})
         return
-    stdout().print(backbone_report(rows, versions()))
+    if tiny or name is None:
+        stdout().print(TINY)
+    if rows:
+        stdout().print(backbone_report(rows, versions()))

@@ -122,7 +122,9 @@ def train(
     from reidtune.report.tables import training_summary
 
     stdout().print(training_summary(result))
-    command = f"reidtune evaluate {shlex.quote(run.sources[0])} --delta {shlex.quote(result['run'])}"
-    if is_table(Path(run.sources[0]).expanduser()):
-        command = " ".join([command, *map(shlex.quote, options_of(run.config.data.columns))])
-    stdout().print(f"Evaluate it: {clean(command)}", soft_wrap=True)
+    columns = list(map(shlex.quote, options_of(run.config.data.columns)))
+    for source in run.sources:
+        command = f"reidtune evaluate {shlex.quote(source)} --delta {shlex.quote(result['run'])}"
+        if is_table(Path(source).expanduser()):
+            command = " ".join([command, *columns])
+        stdout().print(f"Evaluate it: {clean(command)}", soft_wrap=True)

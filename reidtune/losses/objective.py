@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from reidtune.config import LossSection
@@ -27,8 +28,13 @@ class IdentityObjective(nn.Module):
         self.metric = metric_loss(config, classes, width)
 
     def forward(self, outputs: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """``image`` features [B, D] and labels [B] in 0..classes−1 → the loss and its parts before weighting."""
-        config, features = self.config, outputs["image"].float()
+        """``image`` features [B, D] and labels [B] in 0..classes−1 → the loss and its parts before weighting.
+        Computed in fp32, also under autocast."""
+        with torch.autocast(labels.device.type, enabled=False):
+            return self._compute(outputs["image"].float(), labels)
+
+    def _compute(self, features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        config = self.config
         parts: dict[str, Tensor] = {}
         total = features.new_zeros(())
         if config.identity:

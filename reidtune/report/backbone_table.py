@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _FEW = 8  # so many rows are shown with all their tags
 _TAGS = 1  # of more rows, so many tags each
 _TAG_WIDTH = 24
+TINY = "tiny: embedded, always there; for demos and tests"
 _HEADINGS = ("name", "image tower", "text tower", "pixels", "features", "tags")
 CLIP_BPE = "clip-bpe"
 
@@ -39,7 +40,7 @@ def backbone_report(rows: Sequence[Mapping[str, Any]], versions: Mapping[str, st
         for name, image, text, pixels, features, tags in cells
     ]
     below = [Text(visible(f"[{number}] {note}"), overflow="fold") for number, note in enumerate(notes, 1)]
-    least = sum(widths[:-1]) + _TAG_WIDTH + GAP * (len(widths) - 1)
+    least = sum(widths[:-1]) + min(_TAG_WIDTH, widths[-1]) + GAP * (len(widths) - 1)
     return Group(Fitting(table, least, Group(*stack)), "", *below, Text(summary(rows, versions), "bold"))
 
 
@@ -57,12 +58,19 @@ def _cells(row: Mapping[str, Any], notes: list[str], most: int | None) -> list[s
         tower = row[kind]
         note = tower["reason"]
         if kind == "text" and tower["supported"] and row["tokenizer"] != CLIP_BPE:
-            note = "its texts need a tokenizer of the Hugging Face hub, and the packages transformers and sentencepiece"
+            note = f"its texts need a tokenizer of the Hugging Face hub, and {_packages(row['tokenizer'])}"
         towers.append(_size(tower) + _mark(note, notes))
     tags, height_width = row["tags"], "x".join(str(side) for side in row["image_size"])
     shown = tags if most is None else tags[:most]
     more = f" and {len(tags) - len(shown)} more" if len(tags) > len(shown) else ""
     return [row["name"], *towers, height_width, str(row["features"]), ", ".join(shown) + more]
+
+
+def _packages(tokenizer: str) -> str:
+    """BERT's vocabulary is a plain list of words; the others' are models of sentencepiece."""
+    if tokenizer.startswith("bert-"):
+        return "the package transformers"
+    return "the packages transformers and sentencepiece"
 
 
 def _size(tower: Mapping[str, Any]) -> str:

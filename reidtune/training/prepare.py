@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reidtune.backbone.load import load_backbone
+from reidtune.backbone.load import check_choice, load_backbone
 from reidtune.camera_names import names_for
 from reidtune.cameras import complete_cameras
 from reidtune.config import RunConfig, validate_settings
@@ -60,7 +60,8 @@ def prepare(
         raise SettingsError("zero-shot has nothing to train.", f"Use: reidtune evaluate {sources[0]}")
     check_installed(config.loss.metric)
     settings = validate_settings(page.Settings, config.settings)
-    data = config.data
+    data, chosen = config.data, config.backbone
+    check_choice(chosen.name or default_backbone(*sources), chosen.pretrained, chosen.image_size)
     dataset = dataset or open_datasets(sources, data.layout, data.protocol, data.columns)
     say(dataset.sentence)
     require_split(dataset, "train")
@@ -85,7 +86,6 @@ def prepare(
     sampler_for(rest, config)  # a batch that cannot be filled is said before anything slow happens
     check_files([*usable, *(() if carved else validation)])
     device = choose_device(config.training.device)
-    chosen = config.backbone
     backbone = load_backbone(
         chosen.name or default_backbone(*sources),
         chosen.pretrained,

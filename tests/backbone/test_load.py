@@ -202,3 +202,10 @@ def test_torchscript_archives_are_read(tmp_path):
     state = weights.random_state(find_architecture("ViT-S-32"), "gelu")
     torch.jit.save(torch.jit.script(Archive(state)), str(tmp_path / "jit.pt"))
     assert weights.read_state(tmp_path / "jit.pt").keys() == state.keys()
+
+
+def test_a_file_that_is_no_model_is_said_before_its_activation_is_asked(tmp_path):
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"no model")
+    with pytest.raises(SettingsError, match="cannot be read as model weights"):
+        load_backbone("ViT-B-16", str(path))

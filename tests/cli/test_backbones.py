@@ -47,3 +47,29 @@ def test_json_holds_every_row(capsys):
 def test_names_that_are_not_there(capsys, arguments, sentence):
     assert run(["backbones", *arguments]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_short_tags_need_few_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(["backbones", "siglip2-5"]) == 0
+    assert "image tower" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_tiny_is_there(capsys):
+    assert run(["backbones", "tiny"]) == 0
+    assert "tiny: embedded, always there" in capsys.readouterr().out
+    assert run(["backbones", "tiny", "--supported"]) == 0
+    out = capsys.readouterr().out
+    assert "tiny: embedded, always there" in out and "convnext" not in out
+    assert run(["backbones"]) == 0
+    assert "tiny: embedded, always there" in capsys.readouterr().out
+    assert run(["backbones", "ViT-B-32"]) == 0
+    assert "tiny:" not in capsys.readouterr().out
+
+
+def test_the_packages_of_a_tokenizer(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run(["backbones", "ViT-H-14-CLIPA"]) == 0
+    assert "hub, and the package transformers\n" in capsys.readouterr().out
+    assert run(["backbones", "ViT-B-16-SigLIP"]) == 0
+    assert "hub, and the packages transformers and sentencepiece" in capsys.readouterr().out

@@ -76,6 +76,21 @@ def test_the_printed_command_works_with_awkward_names(capsys, small_world, optio
     assert json.loads(capsys.readouterr().out)["queries"]["total"] == 17
 
 
+def test_each_of_several_datasets_has_its_command(capsys, small_world, options, tmp_path):
+    other = tmp_path / "other.csv"
+    files = sorted((small_world / "bounding_box_train").glob("*.jpg"))
+    images = shutil.copytree(small_world / "bounding_box_train", tmp_path / "images")
+    rows = [f"{images / file.name},p{file.name[:4]},train" for file in files]
+    other.write_text("\n".join(["file,identity,split", *rows]) + "\n")
+    arguments = ["train", str(small_world), "--data", str(other), "--column", "path=file", *options, "--steps=1", "-q"]
+    assert run([*arguments, "--output", str(tmp_path / "run")]) == 0
+    commands = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Evaluate it: ")]
+    assert [shlex.split(command)[4:] for command in commands] == [
+        [str(small_world), "--delta", str(tmp_path / "run")],
+        [str(other), "--delta", str(tmp_path / "run"), "--column", "path=file"],
+    ]
+
+
 def test_a_run_starts_from_another_deltas_values(capsys, small_world, options, finished, tmp_path):
     arguments = ["train", str(small_world), *options, "--steps=1", "--json", "--lr=1e-9"]
     assert run([*arguments, "--output", str(tmp_path / "a"), "--init-from", str(finished)]) == 0

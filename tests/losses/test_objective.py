@@ -54,3 +54,12 @@ def test_a_metric_loss_leaves_the_initial_values_of_neck_and_classifier():
     plain, other = states
     assert set(other) - set(plain) == {"metric.loss.W"}
     assert all(torch.equal(value, other[name]) for name, value in plain.items())
+
+
+def test_autocast_changes_nothing():
+    """Neck and classifier too are in fp32, as in every other objective."""
+    _, _, _, total, _ = parts()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, _, _, under, _ = parts()
+    assert under.dtype == torch.float32
+    assert torch.equal(under, total)

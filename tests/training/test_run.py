@@ -286,3 +286,16 @@ def test_a_folder_called_demo_is_no_demo_world(small_world, flags, tmp_path, mon
     assert json.loads(Path("r/environment.json").read_text())["data"] == "demo"
     for source, name in (("demo", "demo"), ("demo:text", "demo-text"), ("demo.csv", "demo"), ("demos:x", "demos-x")):
         assert module._short_name([source]) == name
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"backbone.name": "ViT-B-99"}, 'Unknown backbone "ViT-B-99"'),
+        ({"backbone.name": "RN50"}, "is not supported"),
+        ({"backbone.image_size": "30x16"}, "does not divide into patches"),
+    ],
+)
+def test_a_backbone_that_cannot_be_is_said_before_the_data(flags, tmp_path, choice, said):
+    with pytest.raises(SettingsError, match=said):
+        open_run(str(tmp_path / "nowhere"), None, flags | choice, output=tmp_path / "x").prepare()

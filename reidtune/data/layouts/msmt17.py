@@ -47,7 +47,7 @@ def read(path: Path, protocol: str | None = None, *, name: str = "msmt17") -> Da
         raise DataError(f'"{show(path)}" has no {TRAIN} and no {QUERY}, the lists of MSMT17.', "Check the path.")
     lists = {file: read_list(path / file) for file in names}
     version, *folders = _version(path, lists)
-    skipped, notes = Skipped(), list[str]()
+    skipped, notes = Skipped(), _other_version(path, version)
     files = [Files(path / folder, skipped) for folder in folders]
     first = 1 + max((row.identity for file in (TRAIN, VAL) for row in lists.get(file, ())), default=-1)
     records: dict[str, list[Record]] = {}
@@ -95,6 +95,16 @@ def _version(path: Path, lists: dict[str, list[Listed]]) -> tuple[str, str, str]
     file, rows = next(iter(lists.items()))
     side = 2 if file == QUERY else 1
     return next((one for one in there if (path / one[side] / rows[0].name).is_file()), there[0])
+
+
+def _other_version(path: Path, version: str) -> list[str]:
+    """A note where the folders of the other version are there too: its images are not read."""
+    return [
+        f'Careful: {other} is there too ("{folders[0]}"), but the lists are read as those of {version}; for {other}, '
+        f"move the folders of {version} elsewhere."
+        for other, *folders in VERSIONS
+        if other != version and (path / folders[0]).is_dir()
+    ]
 
 
 def _camera(file: Path, row: Listed) -> int:

@@ -22,7 +22,7 @@ from pathlib import Path
 from reidtune.data.layouts.assemble import assemble, number_names, resolve_splits
 from reidtune.data.layouts.columns import COLUMNS, example_for
 from reidtune.data.layouts.registry import Layout
-from reidtune.data.layouts.rows import read_rows
+from reidtune.data.layouts.rows import open_rows, read_rows
 from reidtune.data.layouts.table_rows import (
     Row,
     bad_row,
@@ -51,10 +51,11 @@ def read(path: Path, protocol: str | None = None, columns: Mapping[str, str] | N
     paths = path_columns(path, named)
     missing = [name for name, there in (("path", bool(paths)), ("identity", "identity" in named)) if not there]
     if missing:
+        own = open_rows(path)[0]
         raise DataError(
             f'"{show(path)}" has no column {" and no column ".join(missing)}; its columns are: '
-            f"{', '.join(show(name) for name in named) or 'none'}.",
-            f"Say which column it is: {example_for(missing, named)}. A table needs path (or path_rgb, path_nir … for "
+            f"{', '.join(show(name) for name in own) or 'none'}.",
+            f"Say which column it is: {example_for(missing, own)}. A table needs path (or path_rgb, path_nir … for "
             "several modalities) and identity; camera, scene, split, caption, modality and sample are optional.",
         )
     rows = merged_rows(path, lines, paths)

@@ -119,3 +119,9 @@ def test_labels_of_features_too(table):
     assert (labels.identity, labels.camera) == (["ann", "bob"], ["1", "2"])
     with pytest.raises(SettingsError, match='whoo: there is no such column. Did you mean "who"'):
         read_labels(table("who,where\nann,1\n"), {"identity": "whoo"})
+
+
+def test_a_missing_column_is_told_with_the_tables_own_names(table):
+    with pytest.raises(DataError, match="no column identity; its columns are: file, name, cam") as caught:
+        open_dataset(table("File,Name,cam\n1.jpg,a,1\n"), columns={"path": "file"})
+    assert "--column identity=name" in caught.value.hint

@@ -161,3 +161,11 @@ def test_lists_from_windows_and_blank_lines(msmt17):
     (root / "list_query.txt").write_text("\n")
     with pytest.raises(DataError, match=r'list_query\.txt" is empty'):
         open_dataset(root)
+
+
+def test_both_versions_side_by_side_are_told(msmt17):
+    msmt17(MASKED, folder="both")
+    sentence = open_dataset(msmt17(folder="both")).sentence
+    assert sentence.startswith("MSMT17 V1 lists")
+    assert 'Careful: V2 is there too ("mask_train_v2"), but the lists are read as those of V1' in sentence
+    assert "there too" not in open_dataset(msmt17(MASKED)).sentence
