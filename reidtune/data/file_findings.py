@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reidtune.data.census import SQUASHED, sizes
+from reidtune.data.depth import DARK, dark_sentence
 from reidtune.data.findings import ERROR, FACT, WARNING, Finding, below, counted, some
 from reidtune.data.look import Look
 from reidtune.data.record import Dataset
@@ -108,6 +109,11 @@ def odd_files(dataset: Dataset, looks: Mapping[Path, Look]) -> Iterator[Finding]
     yield from odd(
         WARNING, "flat-images", flat, "of one flat colour.", "Look at them; take them out if they show nothing."
     )
+    if dark := dark_sentence(look.highest for look in good):
+        looks_dark = [look for look in good if look.highest is not None and look.highest <= DARK]
+        names = some(below(look.path, dataset.root) for look in looks_dark)
+        hint = "Convert them to 8 bits first, all by the same range."
+        yield Finding(WARNING, "dark-16-bit-images", len(looks_dark), f"{dark}.", hint, names)
     tiny = [look for look in good if min(map(min, look.sizes)) < TINY]
     yield from odd(
         WARNING, "tiny-images", tiny, f"with a side of fewer than {TINY} pixels.", "Leave out what shows nothing."

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from reidtune.data.depth import highest
 from reidtune.data.image import read_header, read_image, refuse_size
 from reidtune.data.record import ImageFile, Record
 from reidtune.errors import DataError
@@ -35,7 +36,8 @@ class Print:
 class Look:
     """What was seen of one file, which may hold several ``images`` (crops). ``problem`` says why it cannot be read;
     the rest is then unknown. ``sizes`` (width, height) and ``prints`` are aligned with ``images``; ``prints`` is empty
-    where pixels were not decoded. ``mode`` is Pillow's, before the image became RGB."""
+    where pixels were not decoded. ``mode`` is Pillow's, before the image became RGB, and ``highest`` the highest
+    value that one of 16 bits then has."""
 
     path: Path
     images: tuple[ImageFile, ...]
@@ -46,6 +48,7 @@ class Look:
     animated: bool = False
     sizes: list[tuple[int, int]] = field(default_factory=list)
     prints: list[Print] = field(default_factory=list)
+    highest: int | None = None
 
 
 def look_at_files(
@@ -92,6 +95,7 @@ def look_at(images: tuple[ImageFile, ...], decode: bool = True) -> Look:
         look.problem = _problem(path)
         return look
     look.mode, look.animated = header.mode, header.animated
+    look.highest = None if picture is None else highest(header.mode, picture)
     look.turned = header.turned or size != header.size
     for image in images:
         part = picture if picture is None or image.crop is None else picture.crop(image.crop)

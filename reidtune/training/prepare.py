@@ -12,6 +12,7 @@ from reidtune.cameras import complete_cameras
 from reidtune.config import RunConfig, validate_settings
 from reidtune.data import check_files, require_split
 from reidtune.data.captions import one_caption_each
+from reidtune.data.depth import look_at_some
 from reidtune.data.join import open_datasets
 from reidtune.data.record import Dataset, Record, cameras, identities
 from reidtune.data.scan import show
@@ -85,6 +86,8 @@ def prepare(
         rest = one_caption_each(rest)
     sampler_for(rest, config)  # a batch that cannot be filled is said before anything slow happens
     check_files([*usable, *(() if carved else validation)])
+    if dark := look_at_some(usable):
+        say(f"Careful: {dark}; convert them to 8 bits first, all by the same range.")
     device = choose_device(config.training.device)
     backbone = load_backbone(
         chosen.name or default_backbone(*sources),
