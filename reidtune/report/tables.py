@@ -110,13 +110,17 @@ def obtained(result: dict[str, Any]) -> str:
 
 
 def _bounds(result: dict[str, Any]) -> str:
-    """Between what mAP would be by other rules, where ties make a difference that can be seen."""
-    ties = result.get("ties")
-    if ties is None or _percent(ties["worst"]["mAP"]) == _percent(ties["best"]["mAP"]):
-        return ""
-    worst, best = (_percent(ties[side]["mAP"]) for side in ("worst", "best"))
-    queries = f"{ties['queries']:,} {'query has' if ties['queries'] == 1 else 'queries have'} some"
-    return f"; {queries}, and other rules give {worst} to {best} mAP"
+    """Between what mAP would be by other rules, where ties make a difference that can be seen; and how many queries
+    more have scores that differ by no more than rounding."""
+    ties, words = result.get("ties"), ""
+    if ties is not None and _percent(ties["worst"]["mAP"]) != _percent(ties["best"]["mAP"]):
+        worst, best = (_percent(ties[side]["mAP"]) for side in ("worst", "best"))
+        queries = f"{ties['queries']:,} {'query has' if ties['queries'] == 1 else 'queries have'} some"
+        words = f"; {queries}, and other rules give {worst} to {best} mAP"
+    near = result.get("near_ties", 0) - (0 if ties is None else ties["queries"])
+    if near > 0:
+        words += f"; {near:,} {'query nearly has one' if near == 1 else 'queries nearly have one'}"
+    return words
 
 
 def _applied(applied: dict[str, Any]) -> list[str]:

@@ -151,6 +151,14 @@ def test_ties_that_matter_are_said():
     assert "gallery order." in words(render(metrics_table([result(ties=ties)])))
 
 
+def test_near_ties_are_said_beside_ties():
+    ties = {"queries": 3, "worst": {"mAP": 0.8821}, "best": {"mAP": 0.8904}}
+    assert obtained(result(ties=ties, near_ties=5)).endswith("to 89.0 mAP; 2 queries nearly have one.")
+    assert obtained(result(near_ties=1)).endswith("gallery order; 1 query nearly has one.")
+    for plain in (result(), result(ties=ties), result(ties=ties, near_ties=3)):
+        assert "nearly" not in obtained(plain)
+
+
 def test_skipped_queries_are_named():
     one = obtained(result(queries={"total": 9, "skipped": 1}, skipped_examples=["a.jpg"]))
     assert "1 query skipped for want of a positive (a.jpg)." in one
