@@ -12,8 +12,10 @@ from reidtune.data import open_dataset
 from reidtune.data.open import DEMOS
 from reidtune.delta import find_delta, read_header
 from reidtune.devices import choose_device
-from reidtune.evaluation import evaluate_dataset
+from reidtune.evaluation import evaluate_dataset, plan_evaluation
 from reidtune.model import Model, default_backbone, load
+
+PLANNED = ("task", "modalities", "query_modalities", "gallery_modalities", "matrix", "cameras", "analysis")
 
 
 def evaluate_all(
@@ -57,6 +59,12 @@ def evaluate_all(
             loaded[path, name] = load(path, backbone=name, device=chosen, **switches)
         return loaded[path, name]
 
+    planned = {name: options.pop(name) for name in PLANNED if name in options}
+    plans = {
+        (delta, source): plan_evaluation(opened[source], delta, say=say, **planned)
+        for delta in deltas
+        for source in sources
+    }
     for delta in deltas:
         for source in sources:
             path = delta or like
@@ -65,12 +73,14 @@ def evaluate_all(
             result = evaluate_dataset(
                 opened[source],
                 path,
+                plan=plans[delta, source],
                 models=partial(model, path, name),
                 image_size=image_size,
                 device=device,
                 say=say,
                 sheet=sheet if last else None,
                 untuned=delta is None,
+                analysis=planned.get("analysis"),
                 **options,
             )
             result["data"]["name"] = source if source in DEMOS else Path(source).resolve().name

@@ -57,9 +57,9 @@ def embed_to_file(
 
     For ``source``, ``layout``, ``columns``, ``splits``, ``modalities`` and ``modality`` see
     :func:`reidtune.embedding_rows.rows_of`. Features of a dataset's test split are those that
-    :func:`reidtune.evaluation.evaluate_dataset` ranks, bit for bit, at the same ``batch_size``. With ``skip_broken``,
-    images that cannot be read are left out. ``cameras`` says how a delta with embeddings of cameras embeds data other
-    than its own. ``say`` gets sentences for the user, ``progress`` (rows done, in all).
+    :func:`reidtune.evaluation.evaluate_dataset` ranks, bit for bit, at the same ``batch_size`` and without its cache.
+    With ``skip_broken``, images that cannot be read are left out. ``cameras`` says how a delta with embeddings of
+    cameras embeds data other than its own. ``say`` gets sentences for the user, ``progress`` (rows done, in all).
 
     Raises:
         DataError: the data is missing or bad; broken images are named.

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import open_clip
-import torch
 
 from reidtune.analysis import Analysis, check_analysis
 from reidtune.cameras import choose_use, use_sentence
@@ -19,7 +16,7 @@ from reidtune.delta import find_delta, read_header
 from reidtune.devices import choose_device
 from reidtune.errors import DataError, SettingsError, did_you_mean
 from reidtune.methods.registry import find_method
-from reidtune.missing import plan_known
+from reidtune.missing import Known, plan_known
 from reidtune.model import Model, default_backbone, load
 from reidtune.ranking import analysed, rank_dataset
 from reidtune.report.ranked_lists import draw_sheet
@@ -31,10 +28,68 @@ RESULT_FILE = "evaluate.json"
 TASKS = ("image", "text", "multimodal")
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A dataset that can be evaluated: as its task, with what is ``known`` of its samples, the use of embeddings of
+    ``cameras``, and the hash of the records (``manifest``)."""
+
+    dataset: Dataset
+    known: Known | None
+    cameras: str | None
+    manifest: str
+
+
+def plan_evaluation(
+    dataset: Dataset,
+    delta: Path | None = None,
+    *,
+    task: str | None = None,
+    modalities: Sequence[str] | None = None,
+    query_modalities: Sequence[str] | None = None,
+    gallery_modalities: Sequence[str] | None = None,
+    matrix: bool = False,
+    cameras: str | None = None,
+    analysis: Analysis | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> Plan:
+    """Whether a delta (``None``: a backbone alone) can be evaluated on a dataset in this way, before a model is loaded;
+    see :func:`evaluate_dataset` for the arguments, and for what is raised."""
+    if task not in (None, *TASKS):
+        raise SettingsError(f'Unknown task "{task}".{did_you_mean(task, TASKS)}', f"Known tasks: {', '.join(TASKS)}.")
+    say(dataset.sentence)
+    require_split(dataset, "test")
+    header = None if delta is None else read_header(find_delta(delta))
+    manifest = dataset.manifest()["hash"]
+    dataset = _as_task(dataset, task)
+    if analysis is not None:
+        check_analysis(analysis, dataset.protocol)
+    use = None
+    if header is not None:
+        everything = (*dataset.query, *dataset.gallery)
+        use = choose_use(header.settings, everything, header.data.get("hash") == manifest, cameras)
+        if sentence := use_sentence(use, header.settings):
+            say(sentence)
+    known = plan_known(
+        dataset,
+        () if header is None else header.data.get("modalities") or (),
+        single=task == "image",
+        modalities=modalities,
+        query=query_modalities,
+        gallery=gallery_modalities,
+        matrix=matrix,
+        say=say,
+    )
+    if dataset.task == "text" and not any(record.captions for record in dataset.query):
+        raise DataError(f"No test image of {dataset.root} has a caption.", "Evaluate the images alone: --task image.")
+    check_files([*dataset.query, *dataset.gallery])
+    return Plan(dataset, known, use, manifest)
+
+
 def evaluate_dataset(
     source: str | Dataset,
     delta: Path | None = None,
     *,
+    plan: Plan | None = None,
     models: Callable[[], Model] | None = None,
     backbone: str | None = None,
     pretrained: str | None = None,
@@ -61,7 +116,8 @@ def evaluate_dataset(
 ) -> dict[str, Any]:
     """The object that ``evaluate --json`` prints; metrics are fractions 0–1.
 
-    ``source`` is what :func:`reidtune.data.open_dataset` opens, or has opened; ``models`` gives ``delta``, or a
+    ``source`` is what :func:`reidtune.data.open_dataset` opens, or has opened; ``plan`` is that of
+    :func:`plan_evaluation`, where it was made before, with the same arguments. ``models`` gives ``delta``, or a
     backbone alone, where it is loaded otherwise than by :func:`reidtune.load`; it is asked once the data was checked.
 
     Of text data, captions are the queries and images the gallery; ``image_to_text`` has the other direction.
@@ -90,39 +146,22 @@ def evaluate_dataset(
     size = None if image_size is None else parse_image_size(image_size)
     if path is not None and size is not None:
         raise SettingsError("A delta brings its own image size.", "Leave --image-size out.")
-    if task not in (None, *TASKS):
-        raise SettingsError(f'Unknown task "{task}".{did_you_mean(task, TASKS)}', f"Known tasks: {', '.join(TASKS)}.")
     chosen = choose_device(device)
-    if isinstance(source, Dataset):
-        dataset = source
-    else:
-        dataset = open_dataset(source, layout=layout, protocol=protocol, columns=columns)
-    say(dataset.sentence)
-    require_split(dataset, "test")
-    header = None if path is None or untuned else read_header(path)
-    manifest = dataset.manifest()["hash"]
-    dataset = _as_task(dataset, task)
-    if analysis is not None:
-        check_analysis(analysis, dataset.protocol)
-    use = None
-    if header is not None:
-        everything = (*dataset.query, *dataset.gallery)
-        use = choose_use(header.settings, everything, header.data.get("hash") == manifest, cameras)
-        if sentence := use_sentence(use, header.settings):
-            say(sentence)
-    known = plan_known(
-        dataset,
-        () if header is None else header.data.get("modalities") or (),
-        single=task == "image",
-        modalities=modalities,
-        query=query_modalities,
-        gallery=gallery_modalities,
-        matrix=matrix,
-        say=say,
-    )
-    if dataset.task == "text" and not any(record.captions for record in dataset.query):
-        raise DataError(f"No test image of {dataset.root} has a caption.", "Evaluate the images alone: --task image.")
-    check_files([*dataset.query, *dataset.gallery])
+    if plan is None:
+        reading: dict[str, Any] = {"layout": layout, "protocol": protocol, "columns": columns}
+        plan = plan_evaluation(
+            source if isinstance(source, Dataset) else open_dataset(source, **reading),
+            None if untuned else path,
+            task=task,
+            modalities=modalities,
+            query_modalities=query_modalities,
+            gallery_modalities=gallery_modalities,
+            matrix=matrix,
+            cameras=cameras,
+            analysis=analysis,
+            say=say,
+        )
+    dataset, known, use = plan.dataset, plan.known, plan.cameras
     if models is not None:
         model = models()
     else:
@@ -157,7 +196,7 @@ def evaluate_dataset(
         **scores(result),
         "skipped_examples": list(dict.fromkeys(skipped))[:3],
         **ranking.facts,
-        "data": {"name": dataset.root.resolve().name, "hash": manifest},
+        "data": {"name": dataset.root.resolve().name, "hash": plan.manifest},
         **({} if use is None else {"cameras": use}),
         **own,
     }
@@ -165,12 +204,16 @@ def evaluate_dataset(
 
 def _feature_cache(model: Model, dataset: Dataset, how: tuple[Any, ...]) -> FeatureCache:
     """The cache of this model's features of the dataset, embedded ``how``: the size of batches, and versions, change
-    last bits. A method's page may be another package's."""
+    last bits. A method's page may be another package's, which is looked at as a whole, and a model folder has a
+    tokenizer of its own."""
     own = model.describe()
     backbone, delta = own["backbone"]["fingerprint"], own["delta"] and own["delta"]["digest"]
-    pages = [] if model.header is None else [Path(inspect.getfile(find_method(model.header.method)))]
-    parts = (backbone, delta, *how, model.backbone.device.type, torch.__version__)
-    return FeatureCache(repr((*parts, open_clip.__version__, code_stamp(*pages))), str(dataset.root.absolute()))
+    others = [folder] if (folder := model.backbone.architecture.folder) else []
+    if model.header is not None:
+        page = Path(inspect.getfile(find_method(model.header.method)))
+        others.append(page.parent if (page.parent / "__init__.py").is_file() else page)
+    parts = (backbone, delta, *how, model.backbone.device.type, code_stamp(*others))
+    return FeatureCache(repr(parts), str(dataset.root.absolute()))
 
 
 def _as_task(dataset: Dataset, task: str | None) -> Dataset:

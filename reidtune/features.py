@@ -138,12 +138,11 @@ def _sides(sides: Sequence[Side], known: Sequence[Labels], say: Callable[[str], 
     queries = [row for row in rows[0] if sides[0].records[row].identity != junk]
     if not queries:
         raise DataError(f'All queries of "{show(known[0].path)}" are junk (identity −1).', "Give other labels.")
-    if len(queries) < len(rows[0]):
-        say(f"Left out of the queries: {len(rows[0]) - len(queries):,} junk (identity −1).")
-    if rows[0] is rows[1] and (
-        len(queries) == len(rows[1]) or any(record.camera is None for record in sides[0].records)
-    ):
-        one = _select(sides[0], queries)  # without cameras nothing else would keep a query from finding itself
+    one_set = rows[0] is rows[1]
+    if dropped := len(rows[0]) - len(queries):
+        say(f"Left out{'' if one_set else ' of the queries'}: {dropped:,} junk (identity −1).")
+    if one_set:  # also without its junk: that both sides are one decides which protocols there are
+        one = _select(sides[0], queries)
         return one, one
     return _select(sides[0], queries), _select(sides[-1], rows[1])
 

@@ -101,6 +101,13 @@ def test_what_is_wrong_is_said_before_the_first_evaluation(small_world, deltas, 
             next(evaluate_all(sources, paths, backbone=name))
     with pytest.raises(SettingsError):
         next(evaluate_all(here, deltas, backbone=name, device="gpu"))
+    untrained = tmp_path / "train.csv"
+    untrained.write_text("path,identity,split\n" + "".join(f"{small_world}/{n}.jpg,{n % 2},train\n" for n in range(4)))
+    gone = tmp_path / "gone.csv"
+    gone.write_text("path,identity,split\n" + "".join(f"{n}.jpg,{n % 2},test\n" for n in range(4)))
+    for other, sentence in ((untrained, "no test split"), (gone, "does not exist")):
+        with pytest.raises(DataError, match=sentence):
+            next(evaluate_all([*here, str(other)], deltas, backbone=name))
 
 
 def test_the_sheet_is_of_the_last_delta_on_the_first_dataset(small_world, other_world, deltas, name, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,20 +31,22 @@ def tensor_hashes(state: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def file_tensor_hashes(path: Path, state: Mapping[str, Tensor]) -> dict[str, str]:
-    """:func:`tensor_hashes` of a file's tensors, remembered by file identity (path, size, time of change)."""
+    """:func:`tensor_hashes` of a file's tensors, remembered by file identity: path, size, times of modification and of
+    change. Archives give files the times they were packed with; the time of change nobody sets."""
     status = path.stat()
-    key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{len(state)}"
+    key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}|{len(state)}"
     store = cache_folder() / "fingerprints.json"
     try:
-        known: dict[str, dict[str, str]] = json.loads(store.read_text())
-        if key in known:
-            return known[key]
+        read = json.loads(store.read_text())
     except (OSError, ValueError):
-        known = {}
+        read = {}
+    known: dict[str, dict[str, str]] = read if isinstance(read, dict) else {}
+    if key in known:
+        return known[key]
     known[key] = tensor_hashes(state)
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
-        temporary = store.with_suffix(".tmp")
+        temporary = store.with_suffix(f".{secrets.token_hex(4)}.tmp")
         temporary.write_text(json.dumps(known))
         temporary.replace(store)
     except OSError:

@@ -266,7 +266,7 @@ def evaluate(
     else:
         stdout().print(metrics_table(results) if len(sources) == 1 else crossing_tables(results, len(sources)))
         if analysis is not None:
-            stdout().print(analysis_report(results))
+            stdout().print(analysis_report(results, len(sources)))
         if matrix:
             stdout().print(matrix_tables(results))
     if output is not None:

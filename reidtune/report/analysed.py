@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from reidtune.report.crossing_tables import dataset_names
 from reidtune.report.tables import METRICS, Fitting, and_list, names_of, visible
 
 if TYPE_CHECKING:
@@ -14,15 +15,17 @@ if TYPE_CHECKING:
 _APPLIED = {"camera_means": "camera means", "expansion": "expansion", "reranking": "re-ranking"}
 
 
-def analysis_report(results: Sequence[dict[str, Any]]) -> RenderableType:
-    """For each ``evaluate --json`` object: metrics without what was applied, intervals, and decisions."""
+def analysis_report(results: Sequence[dict[str, Any]], datasets: int = 1) -> RenderableType:
+    """For each ``evaluate --json`` object, delta by delta on as many ``datasets``: metrics without what was applied,
+    intervals, and decisions."""
     from rich.console import Group
     from rich.text import Text
 
     parts: list[RenderableType] = []
     names = names_of(results)
-    if len({result.get("data", {}).get("name") for result in results}) > 1:
-        names = [f"{name} on {result['data']['name']}" for name, result in zip(names, results, strict=True)]
+    if datasets > 1:
+        known = dataset_names(results[:datasets])
+        names = [f"{name} on {known[place % datasets]}" for place, name in enumerate(names)]
     for result, name in zip(results, names, strict=True):
         lines = _lines(result, "text to image" if "image_to_text" in result else "")
         if "image_to_text" in result:

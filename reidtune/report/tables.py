@@ -96,7 +96,7 @@ def obtained(result: dict[str, Any]) -> str:
         counts = [f"{count:,} {single if count == 1 else many}" for count, single, many in sides if count]
         words.append(f"{' and '.join(counts)} left out for want of these modalities")
     if gallery["ignored"]:
-        words.append(f"{gallery['ignored']:,} junk {one}s left out")
+        words.append(f"{gallery['ignored']:,} junk {one if gallery['ignored'] == 1 else f'{one}s'} left out")
     if queries["skipped"]:
         names = result.get("skipped_examples", [])
         more = ", …" if len(names) < queries["skipped"] else ""

@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from reidtune.paths import cache_folder
 
 FORMAT = "1"
 MOST_BYTES = 4 * 10**9  # of all files together; the ones unused for longest go first
+PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "pillow", "transformers", "tokenizers", "sentencepiece")
 _KEY_BYTES = 16
 _KINDS = ("images", "texts")
 
@@ -74,7 +76,11 @@ class FeatureCache:
         progress: Callable[[int], None] | None,
     ) -> Tensor:
         rows, parts = self._rows[kind], self._tables[kind]
-        missing = [place for place, key in enumerate(keys) if key not in rows]
+        new: dict[bytes, int] = {}  # each once, though a list may have an image twice
+        for place, key in enumerate(keys):
+            if key not in rows:
+                new.setdefault(key, place)
+        missing, before = list(new.values()), self.computed
         self.found += len(items) - len(missing)
         if progress is not None and len(missing) < len(items):
             progress(len(items) - len(missing))
@@ -87,7 +93,7 @@ class FeatureCache:
                 if progress is not None:
                     progress(len(features))
         finally:  # also what an interrupted evaluation has
-            if self.computed:
+            if self.computed > before:
                 self._write()
         parts[:] = [torch.cat(parts)]
         return parts[0][[rows[key] for key in keys]]
@@ -154,13 +160,22 @@ def record_key(record: Record, modalities: Sequence[str] = ()) -> bytes:
 
 
 def code_stamp(*others: Path) -> str:
-    """A hash of this package's own files and of ``others`` (names, sizes, times): changed code computes anew."""
+    """A hash of this package's own files and of ``others`` (names, sizes, times), and of the versions of the packages
+    that features come from: changed code computes anew. A folder among ``others`` stands for the files in it."""
     own = Path(__file__).resolve().parents[1]
-    digest = hashlib.blake2b(digest_size=_KEY_BYTES)
-    for path in sorted([*own.rglob("*.py"), *others]):
+    digest = hashlib.blake2b(repr([*map(_version, PACKAGES)]).encode(), digest_size=_KEY_BYTES)
+    inside = [path for other in others for path in (other.rglob("*") if other.is_dir() else [other])]
+    for path in sorted({*own.rglob("*.py"), *filter(Path.is_file, inside)}):
         status = path.stat()
         digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _make_room(folder: Path, keep: Path) -> None:

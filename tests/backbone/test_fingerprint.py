@@ -1,5 +1,7 @@
 import json
+import os
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
@@ -45,8 +47,17 @@ def test_a_file_is_hashed_once_and_again_when_it_changes(tmp_path, cache):
     assert file_tensor_hashes(path, other) == tensor_hashes(other)
 
 
-def test_a_broken_cache_costs_nothing(tmp_path, cache):
-    (cache / "fingerprints.json").write_text("{broken")
+def test_weights_of_the_same_size_and_time_are_hashed_anew(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    for state in ({"a": torch.randn(4)}, {"a": torch.randn(4)}):
+        save_file(state, path)
+        os.utime(path, (0, 0))  # as an archive is unpacked
+        assert file_tensor_hashes(path, state) == tensor_hashes(state)
+
+
+@pytest.mark.parametrize("content", ["{broken", "[]"])
+def test_a_broken_cache_costs_nothing(tmp_path, cache, content):
+    (cache / "fingerprints.json").write_text(content)
     path = tmp_path / "weights.safetensors"
     state = {"a": torch.randn(4)}
     save_file(state, path)

@@ -61,6 +61,16 @@ def test_what_is_known_is_not_computed_and_bit_equal(records):
     assert third.seen == 0
 
 
+def test_an_image_that_is_listed_twice_is_computed_once_and_kept(records):
+    twice, encode = [*records, replace(records[1])], Counting()
+    features = embed(twice, FeatureCache("model", "data"), encode)
+    assert encode.seen == len(records)
+    assert torch.equal(features[-1], features[1])
+    again, cache = Counting(), FeatureCache("model", "data")
+    assert torch.equal(embed(twice, cache, again), features)
+    assert (again.seen, cache.found) == (0, len(twice))
+
+
 def test_another_model_and_another_dataset_know_nothing_of_it(records):
     embed(records, FeatureCache("model", "data"), Counting())
     for model, place in (("other", "data"), ("model", "elsewhere")):
@@ -178,6 +188,7 @@ def test_the_files_unused_for_longest_make_room(records, monkeypatch):
 def test_the_stamp_of_the_code_changes_with_a_file(tmp_path):
     plugin = tmp_path / "method.py"
     plugin.write_text("one")
+    assert code_stamp(tmp_path) == code_stamp(plugin)  # a folder stands for its files
     before = code_stamp(plugin)
     assert before == code_stamp(plugin) != code_stamp()
     plugin.write_text("other")
