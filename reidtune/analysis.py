@@ -164,11 +164,12 @@ def analyse(
             "cameras": len({*cameras[0], *cameras[1]}),
         }
     if analysis.expansion is not None:
-        pairs = expand(pairs, analysis.expansion)
+        one, other = (torch.tensor(side) for side in rows or same_rows(query, gallery))
+        pairs = expand(pairs, analysis.expansion, (one, other[pairs.kept]))
         facts["applied"]["expansion"] = analysis.expansion.describe()
     if analysis.camera_means or analysis.expansion is not None:
         result = replace(_rank(pairs), ignored=result.ignored)
-        whole = torch.zeros(len(gallery), pairs.gallery.shape[1])
+        whole = pairs.gallery.new_zeros(len(gallery), pairs.gallery.shape[1])
         whole[pairs.kept] = pairs.gallery
         features = pairs.query, whole
     if analysis.rerank is not None:

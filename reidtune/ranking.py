@@ -21,7 +21,8 @@ from reidtune.retrieval.scoring import rank_features, scores
 @dataclass(frozen=True)
 class Ranking:
     """What was ranked, how, and with what result. ``facts`` are what else ``evaluate --json`` says, ``shown`` the
-    modalities of samples that have several, ``matching`` options of :func:`reidtune.retrieval.scoring.best_matches`."""
+    modalities of samples that have several, ``matching`` options of :func:`reidtune.retrieval.scoring.best_matches`.
+    Where captions are queries, ``back`` is the result of images for captions."""
 
     result: RankResult
     query: Sequence[Record]
@@ -29,6 +30,7 @@ class Ranking:
     features: tuple[Tensor, Tensor]
     facts: dict[str, Any] = field(default_factory=dict)
     captions: bool = False
+    back: RankResult | None = None
     shown: tuple[str, ...] = ()
     matching: dict[str, Any] = field(default_factory=dict)
 
@@ -68,7 +70,7 @@ def _rank(model: Model, dataset: Dataset, progress: Callable[[int, int], None] |
     features = embed_pairs(model.encode, *texts, backbone.preprocess, query, gallery, progress=count, **options)
     back = rank_features(*features[::-1], gallery, query, protocol)
     forward = rank_features(*features, query, gallery, protocol)
-    return Ranking(forward, query, gallery, features, {"image_to_text": scores(back)}, captions=True)
+    return Ranking(forward, query, gallery, features, {"image_to_text": scores(back)}, captions=True, back=back)
 
 
 def _rank_known(model: Model, dataset: Dataset, known: Known, **options: Any) -> Ranking:
@@ -91,10 +93,11 @@ def analysed(ranking: Ranking, analysis: Analysis) -> Ranking:
     query, gallery, matching = ranking.query, ranking.gallery, ranking.matching
     done = analyse(ranking.result, ranking.features, query, gallery, analysis, **matching)
     facts = ranking.facts | done.facts
-    if ranking.captions:
-        plain = rank_features(*ranking.features[::-1], gallery, query, ranking.result.protocol)
-        back = analyse(plain, ranking.features[::-1], gallery, query, replace(analysis, decisions=False))
+    result = ranking.back
+    if result is not None:
+        back = analyse(result, ranking.features[::-1], gallery, query, replace(analysis, decisions=False))
+        result = back.result
         facts["image_to_text"] = scores(back.result) | back.facts
     if done.rescored is not None:
         matching = matching | {"rescored": done.rescored}
-    return replace(ranking, result=done.result, features=done.features, facts=facts, matching=matching)
+    return replace(ranking, result=done.result, back=result, features=done.features, facts=facts, matching=matching)

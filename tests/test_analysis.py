@@ -114,6 +114,39 @@ def test_one_set_that_is_query_and_gallery_stands_once_when_re_ranked(world):
     assert done.result.metrics() == rerank(features, features, **names, k1=4, k2=2).metrics()
 
 
+@pytest.mark.parametrize("side", ["query", "both"])
+def test_an_image_of_one_set_is_no_neighbour_of_itself(world, side):
+    """Junk is the gallery's alone. With the image itself among its neighbours, k=1 would change no query at all."""
+    _, _, gallery = world
+    features = F.normalize(torch.randn(len(gallery), 4, generator=torch.Generator().manual_seed(2)))
+    asks = torch.tensor([record.identity > 0 for record in gallery])
+    kept = torch.tensor([record.identity >= 0 for record in gallery])
+    query, sides = [record for record in gallery if record.identity > 0], (features[asks], features)
+    plain = rank_features(*sides, query, gallery, "cross-camera")
+    done = analyse(plain, sides, query, gallery, plan_analysis(expand=f"aqe:k=1,side={side}"))
+    cosines = features @ features.T
+    cosines[:, ~kept] = -2
+    nearest = cosines.fill_diagonal_(-2).argmax(1)
+    near = features[nearest]
+    if side == "both":
+        expanded = F.normalize(features + near)
+        cosines = features @ expanded.T
+        cosines[:, ~kept] = -2
+        near = expanded[cosines.fill_diagonal_(-2).argmax(1)]
+    torch.testing.assert_close(done.features[0], F.normalize(features + near)[asks])
+
+
+def test_names_do_not_make_a_caption_and_its_image_one_sample(world):
+    features, _, gallery = world
+    random = torch.Generator().manual_seed(3)
+    sides = F.normalize(torch.randn(40, 6, generator=random)), features[1]
+    plain = rank_features(*sides, gallery, gallery, "all")
+    done = analyse(plain, sides, gallery, gallery, plan_analysis(expand="aqe:k=1"))
+    kept = torch.tensor([record.identity >= 0 for record in gallery])
+    near = sides[1][kept][(sides[0] @ sides[1][kept].T).argmax(1)]
+    torch.testing.assert_close(done.features[0], F.normalize(sides[0] + near))
+
+
 def test_camera_means_need_cameras(world):
     features, query, gallery = world
     unknown = [Record((), record.identity) for record in gallery]

@@ -60,6 +60,7 @@ def metrics_table(results: Sequence[dict[str, Any]]) -> RenderableType:
     below = below if len(sentences) > 1 else sentences
     if shared and any(result["backbone"] for result in results):
         below = [f"Backbone: {backbones[0]}.", *below]
+    below = [*below, *_near_ties(results)]
     width = sum((column.min_width or 0) + GAP for column in table.columns) - GAP
     return Group(Fitting(table, width, Group(*stack)), "", *(Text(visible(line), overflow="fold") for line in below))
 
@@ -117,6 +118,16 @@ def _bounds(result: dict[str, Any]) -> str:
     worst, best = (_percent(ties[side]["mAP"]) for side in ("worst", "best"))
     queries = f"{ties['queries']:,} {'query has' if ties['queries'] == 1 else 'queries have'} some"
     return f"; {queries}, and other rules give {worst} to {best} mAP"
+
+
+def _near_ties(results: Sequence[dict[str, Any]]) -> list[str]:
+    """One sentence for all results, since their numbers of near ties always differ; none where there are only ties."""
+    rankings = [scores for result in results for scores in directions(result).values()]
+    most = max(one.get("near_ties", 0) - one.get("ties", {"queries": 0})["queries"] for one in rankings)
+    if most <= 0:
+        return []
+    number = f"{'up to ' if len(rankings) > 1 else ''}{most:,} {'query' if most == 1 else 'queries'}"
+    return [f"Scores that nearly tie, and may change places on another device: of {number}."]
 
 
 def _applied(applied: dict[str, Any]) -> list[str]:

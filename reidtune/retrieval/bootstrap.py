@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reidtune.errors import SettingsError
-from reidtune.retrieval.rank import RankResult
+from reidtune.retrieval.protocol import RANDOM_GALLERY
+from reidtune.retrieval.result import RankResult
 
 DRAWS, SEED, LEVEL = 1000, 0, 0.95
 _AT_A_TIME = 100  # draws
@@ -54,8 +55,13 @@ def confidence_intervals(
         draws: how many; percentiles 2.5 and 97.5 of them are the bounds.
 
     Raises:
-        SettingsError: other numbers of labels, or no draw.
+        SettingsError: other numbers of labels, no draw, or a mean over random galleries.
     """
+    if result.protocol == RANDOM_GALLERY:
+        raise SettingsError(
+            "Means over random galleries have no intervals: which images are queries differs from draw to draw.",
+            "Their deviation() says how much the draws differ; for intervals rank with leave-one-out.",
+        )
     ids = np.asarray(query_ids)
     if ids.shape != (result.queries,) or draws < 1:
         raise SettingsError(f"{ids.shape} identities for {result.queries} queries, {draws} draws.")
@@ -91,21 +97,25 @@ def percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
 def threshold_interval(
     histograms: Tensor, share: float, edge: Callable[[NDArray[np.float64]], NDArray[np.float64]], draws: int, seed: int
 ) -> tuple[float, float] | None:
-    """The interval of the score that a ``share`` of values reaches; ``None`` for a single identity.
+    """The interval of the score that a ``share`` of values reaches; ``None`` where fewer than two identities have
+    values. Draws of identities without any say nothing and are left out.
 
     Args:
         histograms: how many values of each identity lie in each cell, [I, cells], float32.
         edge: the lower edges of cells, of which the numbers may be fractions.
     """
-    if len(histograms) < 2:
+    if int(histograms.any(1).sum()) < 2:
         return None
     found = []
     for drawn in weights(len(histograms), draws, seed):
         pooled = (torch.from_numpy(drawn).float() @ histograms).double().numpy()
         reached = np.cumsum(pooled[:, ::-1], axis=1)[:, ::-1]  # [draws, cells]: values in this cell or a higher one
+        some = reached[:, 0] > 0
+        pooled, reached = pooled[some], reached[some]
         allowed = share * reached[:, 0]
         cell = (reached > allowed[:, None]).sum(axis=1) - 1  # the last one that too many values reach
         row = np.arange(len(cell))
         excess = (reached[row, cell] - allowed) / pooled[row, cell]
         found.append(edge(cell + np.minimum(excess, 1.0)))
-    return percentiles(np.concatenate(found))
+    values = np.concatenate(found)
+    return percentiles(values) if len(values) else None

@@ -16,7 +16,8 @@ from reidtune.retrieval.queries import QueryTile
 from reidtune.retrieval.rows import FeatureRows, Index
 from reidtune.retrieval.similarity import Block, Encoded, Similarity, padded
 
-NEAR = 1e-6  # scores this close may change places on another device
+NEAR = 1e-6  # scores this close may change places on another device,
+_NEAR_SHARE = 4 * torch.finfo(torch.float32).eps  # and so may larger ones that are this share of themselves apart
 _LARGEST = 2**21  # entries of a gallery tile, 8 MB of fp32
 
 
@@ -52,7 +53,7 @@ class Counter:
         width = self.block.items_padded(len(rows))
         encoded = padded(self.similarity.items(self.items.read(rows, self.device), rows), width)
         layers = self._layers(start, len(rows))
-        buffer = torch.empty(self.block.queries, width, device=self.device)
+        buffer = torch.empty(self.block.queries, width, dtype=torch.float32, device=self.device)
         for tile in tiles:
             scores = self._scores(tile, encoded, start, len(rows), buffer)
             above, equal, near = count(scores, tile.bounds, layers)
@@ -109,13 +110,15 @@ def count(scores: Tensor, bounds: Tensor, layers: Sequence[tuple[int, Tensor | N
     The scores are sorted in place."""
     above, equal = torch.zeros_like(bounds, dtype=torch.int64), torch.zeros_like(bounds, dtype=torch.int64)
     near = torch.zeros(len(bounds), dtype=torch.bool, device=bounds.device)
+    largest = torch.finfo(bounds.dtype).max  # nothing is near an infinite bound
+    close = (bounds.abs().clamp(max=largest) * _NEAR_SHARE).clamp(min=NEAR)
     for weight, columns in layers:
         ascending = _sort(scores if columns is None else scores[:, columns])
         stop = torch.searchsorted(ascending, bounds, right=True)
         lower = ascending.gather(1, (stop - 1).clamp(min=0))
         higher = ascending.gather(1, stop.clamp(max=ascending.shape[1] - 1))
         above += weight * (ascending.shape[1] - stop)
-        near |= (((lower - bounds).abs() <= NEAR) | ((higher - bounds).abs() <= NEAR)).any(1)
+        near |= (((lower - bounds).abs() <= close) | ((higher - bounds).abs() <= close)).any(1)
         if (lower == bounds).any():
             equal += weight * (stop - torch.searchsorted(ascending, bounds))
     return above, equal, near

@@ -36,9 +36,9 @@ class Decisions:
     """What a yes or no about a pair is worth. ``genuine`` and ``impostor`` count pairs; rates are fractions.
 
     ``points`` are at the false positive rates 1e-2, 1e-3 and 1e-4; ``suggested`` is at the chosen one, with the 95 %
-    ``interval`` of its threshold over ``draws`` draws of the ``identities`` of queries (``None``: one identity, or the
-    point cannot be measured). Thresholds are scores: cosines, as ``reidtune search`` gives them, unless others were
-    asked for.
+    ``interval`` of its threshold over ``draws`` draws of the ``identities`` of queries (``None``: fewer than two have
+    impostors, or the point cannot be measured). Thresholds are scores: cosines, as ``reidtune search`` gives them,
+    unless others were asked for.
     """
 
     genuine: int
@@ -89,7 +89,7 @@ def decisions(
         query: features [Q, D], and ``gallery`` [G, D], as for :func:`reidtune.rank`.
         fpr: the false positive rate of the suggested threshold.
         draws: of identities, for the interval of the threshold; ``seed`` draws those and the held-out identities.
-        labels: the other arguments of :func:`reidtune.rank`: ``query_ids``, ``gallery_ids``, ``query_cameras``,
+        labels: of the arguments of :func:`reidtune.rank` these: ``query_ids``, ``gallery_ids``, ``query_cameras``,
             ``gallery_cameras``, ``query_rows``, ``gallery_rows``, ``protocol``, ``similarity``, ``pieces``.
 
     A pair is a query and a gallery item that the protocol counts for it: genuine where they are of one identity, else
@@ -134,7 +134,7 @@ def decide(pairs: Pairs, *, fpr: float = SUGGESTED, draws: int = DRAWS, seed: in
     shift = (_CELLS // _COARSE).bit_length() - 1
     while len(groups) * (_CELLS >> shift) > _HISTOGRAMS and _CELLS >> shift > 64:
         shift += 1
-    histograms = torch.zeros(len(groups), _CELLS >> shift)
+    histograms = torch.zeros(len(groups), _CELLS >> shift, dtype=torch.float32)
     opened = OpenSetCounter(pairs, known, seed)
     for tile in pairs.tiles():
         other = tile.positive if tile.dropped is None else tile.positive | tile.dropped
@@ -174,7 +174,9 @@ class _Curve:
         self.genuine = len(genuine)
         self.scores, self.number = np.unique(genuine, return_counts=True)  # [U], ascending
         self.low, self.high = np.float32(low), np.float32(high)
-        self.scale = np.float32((_CELLS - 1) / (high - low)) if high > low else np.float32(0)
+        scale = (_CELLS - 1) / (high - low) if high > low else 0.0
+        # Scores that differ by denormal numbers alone need a scale beyond fp32.
+        self.scale = np.float32(scale) if scale <= float(np.finfo(np.float32).max) else np.float64(scale)
         self.cells = np.zeros(_CELLS, np.int64)  # impostors
         self.between = np.zeros(len(self.scores) + 1, np.int64)  # impostors that reach so many of the genuine scores
         self.equal = np.zeros(len(self.scores), np.int64)

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from reidtune.retrieval.counting import before, count
+from reidtune.retrieval.gathered import Counts
 from reidtune.retrieval.queries import arrange
 from reidtune.retrieval.result import Scores, score_ranks
 
 
-def score_rows(scores: Tensor, positive: Tensor, dropped: Tensor | None = None) -> Scores:
-    """Rank every row of ``scores``; of equal ones the first is better. They are left as they are.
+def count_rows(scores: Tensor, positive: Tensor, dropped: Tensor | None = None) -> tuple[Counts, Tensor, Tensor]:
+    """Counts, weights and nearness of every row, as :meth:`reidtune.retrieval.gathered.Gathered.add` takes them.
+    ``scores`` are left as they are.
 
     Args:
         scores: fp32 [Q, G], finite, higher is better.
@@ -27,7 +29,12 @@ def score_rows(scores: Tensor, positive: Tensor, dropped: Tensor | None = None) 
     )
     bounds, columns, weights = (torch.from_numpy(values) for values in found)
     negatives = scores.masked_fill(positive if dropped is None else positive | dropped, -torch.inf)
-    above, equal, _ = count(negatives.clone(), bounds, [(1, None)])
-    if equal.any():
-        above += before(negatives, bounds, columns, equal > 0)
-    return score_ranks(above, weights)
+    above, equal, near = count(negatives.clone(), bounds, [(1, None)])
+    ahead = before(negatives, bounds, columns, equal > 0) if equal.any() else torch.zeros_like(equal)
+    return (above, equal, ahead), weights, near
+
+
+def score_rows(scores: Tensor, positive: Tensor, dropped: Tensor | None = None) -> Scores:
+    """Rank every row of ``scores``; of equal ones the first is better. See :func:`count_rows`."""
+    (above, _, ahead), weights, _ = count_rows(scores, positive, dropped)
+    return score_ranks(above + ahead, weights)

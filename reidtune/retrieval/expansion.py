@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reidtune.errors import SettingsError, did_you_mean
+from reidtune.retrieval.arguments import check_number
 from reidtune.retrieval.neighbours import top
-from reidtune.retrieval.pairs import Pairs
+from reidtune.retrieval.pairs import Pairs, own_places
+from reidtune.retrieval.protocol import LEAVE_ONE_OUT
 
 AQE, ALPHA_QE = "aqe", "alpha-qe"
 KINDS = (AQE, ALPHA_QE)
@@ -39,38 +41,45 @@ class Expansion:
                 raise SettingsError(
                     f'Unknown {name} "{value}".{did_you_mean(value, known)}', f"Choose one of {', '.join(known)}."
                 )
-        if self.k < 1 or not self.alpha >= 0:
-            raise SettingsError(
-                f"Expansion with k={self.k}, alpha={self.alpha}.", "k is at least 1 and alpha not negative."
-            )
+        check_number("k", self.k)
+        if not self.alpha >= 0:
+            raise SettingsError(f"Expansion with alpha={self.alpha}.", "alpha is not negative.")
 
     def describe(self) -> dict[str, Any]:
         alpha = {"alpha": self.alpha} if self.kind == ALPHA_QE else {}
         return {"kind": self.kind, "k": self.k, **alpha, "side": self.side}
 
 
-def expand(pairs: Pairs, expansion: Expansion) -> Pairs:
+def expand(pairs: Pairs, expansion: Expansion, same: tuple[Tensor, Tensor] | None = None) -> Pairs:
     """Every query f replaced by normalise(f + Σ w g) over the ``k`` gallery items g that are nearest to it.
 
     w is 1 for average query expansion (Chum et al. 2007) and max(cos(f, g), 0)^α for αQE (Radenović et al. 2019). With
     the side ``both`` each gallery item is first replaced in the same way, by its nearest ones among the others.
 
-    Neighbours are found without labels: items that the protocol ignores serve like any; only junk, and under
-    ``leave-one-out`` the query's own image, do not. Of equal scores the first in gallery order is nearer. A modality
-    that a sample lacks is filled by its neighbours'.
+    Neighbours are found without labels: items that the protocol ignores serve like any; only junk and the query's own
+    image do not. Of equal scores the first in gallery order is nearer. A modality that a sample lacks is filled by its
+    neighbours'.
+
+    Args:
+        same: names of queries [Q] and gallery items [G]: of one name and equal features, they are one image. Under
+            ``leave-one-out`` the rows of ``pairs`` say it, which is all that is known by default.
 
     Raises:
         SettingsError: features that are compared by Euclidean distance.
     """
     if pairs.similarity != "cosine":
         raise SettingsError("Query expansion weighs neighbours by cosines.", "Use --similarity cosine.")
+    own = None
+    if pairs.protocol == LEAVE_ONE_OUT:
+        own = pairs.query_rows, pairs.gallery_rows
+    elif same is not None:
+        own = own_places(pairs, same), torch.arange(len(pairs.gallery))
     if expansion.side == "both":
         rows = pairs.gallery_rows
         gallery = replace(pairs, query=pairs.gallery, query_rows=rows)
-        own = torch.arange(len(rows))
-        pairs = replace(pairs, gallery=_expanded(gallery, expansion, (own, own)))
-    same = (pairs.query_rows, pairs.gallery_rows) if pairs.protocol == "leave-one-out" else None
-    return replace(pairs, query=_expanded(pairs, expansion, same))
+        itself = torch.arange(len(rows))
+        pairs = replace(pairs, gallery=_expanded(gallery, expansion, (itself, itself)))
+    return replace(pairs, query=_expanded(pairs, expansion, own))
 
 
 def _expanded(pairs: Pairs, expansion: Expansion, same: tuple[Tensor, Tensor] | None) -> Tensor:
@@ -108,8 +117,8 @@ def subtract_camera_means(pairs: Pairs, query_cameras: Sequence[int], gallery_ca
     camera = torch.unique(torch.cat([torch.as_tensor(query_cameras), gallery]), return_inverse=True)[1]
     parts = torch.cat([pairs.query, pairs.gallery]).reshape(len(camera), pairs.pieces, -1)
     there = parts.any(2)  # [N, pieces]
-    number = torch.zeros(int(camera.max()) + 1, pairs.pieces).index_add_(0, camera, there.float())[..., None]
-    means = torch.zeros(len(number), *parts.shape[1:]).index_add_(0, camera, parts) / number.clamp(min=1)
+    number = parts.new_zeros(int(camera.max()) + 1, pairs.pieces).index_add_(0, camera, there.float())[..., None]
+    means = parts.new_zeros(len(number), *parts.shape[1:]).index_add_(0, camera, parts) / number.clamp(min=1)
     overall = parts.sum(0) / there.sum(0).clamp(min=1)[:, None]
     means = torch.where(number > 1, means, overall)
     centred = torch.where(there[..., None], parts - means[camera], 0.0)

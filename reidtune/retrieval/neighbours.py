@@ -39,7 +39,7 @@ def nearest(features: Tensor, k: int, *, squares: Tensor | None = None, block: i
     count, width = len(features), min(k, len(features))
     lists = [_Lists(start, min(block, count - start), width) for start in range(0, count, block)]
     lowest = np.full(count, np.inf, np.float32)
-    buffer = torch.empty(min(block, count) ** 2)
+    buffer = torch.empty(min(block, count) ** 2, dtype=torch.float32)
     for row, mine in enumerate(lists):
         for theirs in lists[row:]:
             scores = _scores(features, squares, mine.part, theirs.part, buffer).numpy()

@@ -58,7 +58,7 @@ class OpenSetCounter:
         self.held_out = len(out)
         self.known = known & ~torch.isin(pairs.query_ids, out)
         self.gone = torch.isin(pairs.gallery_ids, out)
-        self.best = torch.full((len(known),), -torch.inf)
+        self.best = torch.full((len(known),), -torch.inf, dtype=torch.float32)
         self.right = torch.zeros(len(known), dtype=torch.bool)
 
     def add(self, tile: Tile) -> None:

@@ -12,11 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reidtune.errors import DataError, SettingsError
-from reidtune.retrieval.dense import score_rows
-from reidtune.retrieval.protocol import LEAVE_ONE_OUT, RANDOM_GALLERY, check_protocol, ignored, needs_places
-from reidtune.retrieval.rank import JUNK, SIMILARITIES, RankResult
+from reidtune.errors import SettingsError
+from reidtune.retrieval.arguments import JUNK, features_of, labels_of, nothing_to_score
+from reidtune.retrieval.dense import count_rows
+from reidtune.retrieval.gathered import Gathered
+from reidtune.retrieval.protocol import RANDOM_GALLERY, ignored
+from reidtune.retrieval.result import RankResult
 from reidtune.retrieval.shared import SharedGallery, anything_missing
+from reidtune.retrieval.similarity import squares, unit
 
 _ENTRIES = 2**21  # scores at a time: 8 MB
 
@@ -126,46 +129,53 @@ def make_pairs(
     similarity: str = "cosine",
     pieces: int = 1,
 ) -> Pairs:
-    """Pairs of the arguments of :func:`reidtune.retrieval.rank.rank`, which explains them.
+    """Pairs of these arguments of :func:`reidtune.retrieval.rank.rank`, which explains them.
 
     Raises:
-        SettingsError: shapes that do not fit, an unknown protocol or similarity, cameras missing.
-        DataError: features that are not finite.
+        SettingsError: shapes that do not fit, labels that are no integers, an unknown protocol or similarity, cameras
+            missing.
+        DataError: all of the gallery is junk, or a file cannot be read.
+        ReidtuneError: features that are not finite, or too large for a squared distance in fp32.
     """
-    check_protocol(protocol)
     if protocol == RANDOM_GALLERY:  # else a query would be compared with itself
         raise SettingsError(f"The protocol {protocol} draws galleries to rank, not pairs.", "Use leave-one-out.")
-    if similarity not in SIMILARITIES:
-        raise SettingsError(f'Unknown similarity "{similarity}".', f"Choose one of {', '.join(SIMILARITIES)}.")
-    queries, items = _features(query, "query"), _features(gallery, "gallery")
-    if queries.shape[1] != items.shape[1] or pieces < 1 or queries.shape[1] % pieces:
-        raise SettingsError(
-            f"Query features of {queries.shape[1]} columns, gallery features of {items.shape[1]}, {pieces} parts.",
-            "Both have the same number of columns, a multiple of the parts.",
-        )
-    counts = len(queries), len(items)
-    ids, item_ids = _labels(query_ids, counts[0], "query_ids"), _labels(gallery_ids, counts[1], "gallery_ids")
-    places = item_places = None
-    if needs_places(protocol):
-        if query_cameras is None or gallery_cameras is None:
-            raise SettingsError(
-                f"The protocol {protocol} needs cameras (or scenes) of query and gallery.", "Use the protocol all."
-            )
-        places = _labels(query_cameras, counts[0], "query_cameras")
-        item_places = _labels(gallery_cameras, counts[1], "gallery_cameras")
-    if protocol == LEAVE_ONE_OUT and query_rows is None and counts[0] != counts[1]:
-        raise SettingsError("leave-one-out needs one set as query and gallery.", "Use the protocol all.")
-    rows = _labels(range(counts[0]) if query_rows is None else query_rows, counts[0], "query_rows")
-    item_rows = _labels(range(counts[1]) if gallery_rows is None else gallery_rows, counts[1], "gallery_rows")
-    kept = item_ids != JUNK
-    if not kept.all():
-        items, item_ids, item_rows = items[kept], item_ids[kept], item_rows[kept]
-        item_places = None if item_places is None else item_places[kept]
-    if similarity == "cosine":
-        queries, items = _unit(queries), _unit(items)
-    return Pairs(
-        queries, items, ids, item_ids, places, item_places, rows, item_rows, protocol, similarity, pieces, kept
+    rows, item_rows = features_of(query, gallery, protocol, similarity, pieces)
+    labels, others = labels_of(
+        protocol,
+        (query_ids, query_cameras, query_rows, len(rows)),
+        (gallery_ids, gallery_cameras, gallery_rows, len(item_rows)),
     )
+    every, kept = np.arange(len(rows)), np.flatnonzero(others.ids != JUNK)
+    if not len(kept):
+        raise nothing_to_score(protocol, labels.ids, others.ids[kept])
+    queries, items = rows.whole(), item_rows.read(kept)
+    if similarity == "cosine":
+        queries, items = unit(queries, every, "query"), unit(items, kept, "gallery")
+    else:
+        squares(queries, every, "query"), squares(items, kept, "gallery")  # which refuse what is too large
+    return Pairs(
+        queries,
+        items,
+        torch.tensor(labels.ids),
+        torch.tensor(others.ids[kept]),
+        None if labels.places is None else torch.tensor(labels.places),
+        None if others.places is None else torch.tensor(others.places[kept]),
+        torch.tensor(every if labels.rows is None else labels.rows),
+        torch.tensor(kept if others.rows is None else others.rows[kept]),
+        protocol,
+        similarity,
+        pieces,
+        torch.tensor(others.ids != JUNK),
+    )
+
+
+def own_places(pairs: Pairs, same: tuple[Tensor, Tensor]) -> Tensor:
+    """Where in the gallery each query stands itself, int64 [Q], −1 where it does not. ``same`` are names of queries [Q]
+    and gallery items [G]: those of one name and equal features are one sample."""
+    names, order = same[1].sort(stable=True)
+    found = order[torch.searchsorted(names, same[0].contiguous()).clamp(max=len(names) - 1)]
+    one = (same[1][found] == same[0]) & (pairs.query == pairs.gallery[found]).all(1)
+    return found.where(one, -1)
 
 
 def rank_scores(pairs: Pairs, scores: Iterable[tuple[slice, Tensor]] | None = None) -> RankResult:
@@ -179,52 +189,13 @@ def rank_scores(pairs: Pairs, scores: Iterable[tuple[slice, Tensor]] | None = No
     Raises:
         DataError: no query has a positive left.
     """
-    count = len(pairs.query)
-    precision = torch.full((count,), torch.nan, dtype=torch.float64)
-    penalty, first = precision.clone(), torch.zeros(count, dtype=torch.int64)
+    gathered = Gathered(len(pairs.query))
     for tile in pairs.tiles(scores):
-        part = tile.part
-        found = score_rows(tile.scores, tile.positive, tile.dropped)
-        precision[part], penalty[part] = found.average_precision, found.inverse_negative_penalty
-        first[part] = found.first_hit
-    skipped = tuple((first == 0).nonzero()[:, 0].tolist())
-    if len(skipped) == count:
-        raise DataError(f"None of the {count} queries can be scored: none has a positive.", "Use the protocol all.")
-    junk = len(pairs.kept) - len(pairs.gallery)
-    return RankResult(
-        average_precision=precision,
-        inverse_negative_penalty=penalty,
-        first_hit=first,
-        skipped_queries=skipped,
-        queries=count,
-        gallery=len(pairs.gallery),
-        ignored=junk,
-        protocol=pairs.protocol,
-    )
-
-
-def _features(values: Any, name: str) -> Tensor:
-    if isinstance(values, Tensor):
-        features = values.detach().to("cpu", torch.float32)
-    else:
-        with np.errstate(over="ignore"):
-            features = torch.from_numpy(np.require(np.asarray(values), np.float32, ["C", "W"]))
-    if features.ndim != 2 or not features.numel():
-        raise SettingsError(
-            f"{name} features must have the shape [N, D] with N, D > 0, but have {tuple(features.shape)}."
-        )
-    if not features.isfinite().all():
-        raise DataError(f"The {name} features are not finite.", "The model that made them is broken.")
-    return features
-
-
-def _unit(features: Tensor) -> Tensor:
-    largest = features.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)  # no square overflows
-    return F.normalize(features / largest)
-
-
-def _labels(values: Any, count: int, name: str) -> Tensor:
-    labels = torch.as_tensor(values if isinstance(values, Tensor) else np.asarray(values)).cpu()
-    if labels.shape != (count,) or labels.is_floating_point():
-        raise SettingsError(f"{name} must be {count} integers, but have the shape {list(labels.shape)}.")
-    return labels.to(torch.int64)
+        counts, weights, near = count_rows(tile.scores, tile.positive, tile.dropped)
+        gathered.add(np.arange(tile.part.start, tile.part.stop), counts, weights, near)
+    if not (gathered.stable.first_hit > 0).any():
+        ids, item_ids = pairs.query_ids.numpy(), pairs.gallery_ids.numpy()
+        one_set = torch.equal(pairs.query_ids, pairs.gallery_ids) and torch.equal(pairs.query, pairs.gallery)
+        raise nothing_to_score(pairs.protocol, ids, item_ids, one_set)
+    items = len(pairs.gallery)
+    return gathered.result(len(pairs.query), items, len(pairs.kept) - items, pairs.protocol)

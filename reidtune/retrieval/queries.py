@@ -14,6 +14,7 @@ from torch import Tensor
 from reidtune.retrieval.protocol import LEAVE_ONE_OUT, needs_places
 from reidtune.retrieval.rows import FeatureRows, Index
 from reidtune.retrieval.similarity import Block, Encoded, Similarity, padded
+from reidtune.retrieval.sparse import spans
 
 _BYTES = 2**25  # of query features that are held at a time
 _PAIRS = 2**18  # of queries and gallery items of one identity, likewise
@@ -44,16 +45,8 @@ class Matches:
 
     def of(self, keys: Index) -> tuple[Index, Index]:
         """(place of the key, gallery item) for all pairs, by key."""
-        begin, end = self.ranges(keys)
-        return np.repeat(np.arange(len(keys)), end - begin), self.order[spans(begin, end)]
-
-
-def spans(begin: Index, end: Index) -> Index:
-    """begin₀ … end₀ − 1, begin₁ … end₁ − 1, …"""
-    lengths = end - begin
-    shift = begin - (np.cumsum(lengths) - lengths)
-    places: Index = np.arange(lengths.sum()) + np.repeat(shift, lengths)
-    return places
+        owner, place = spans(*self.ranges(keys))
+        return owner, self.order[place]
 
 
 def arrange(
@@ -100,6 +93,10 @@ class QueryTile:
 
     def __len__(self) -> int:
         return len(self.places)
+
+    @property
+    def counts(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.above, self.equal, self.before
 
 
 class TileMaker:
@@ -183,7 +180,7 @@ class TileMaker:
         needed, where = np.unique(column, return_inverse=True)
         found = np.zeros(len(row), np.float32)
         step = self.block.items
-        out = torch.empty(self.block.queries, step, device=self.device)
+        out = torch.empty(self.block.queries, step, dtype=torch.float32, device=self.device)
         for start in range(0, len(needed), step):
             rows = self.kept[needed[start : start + step]]
             items = padded(self.similarity.items(self.items.read(rows, self.device), rows), step)

@@ -11,19 +11,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reidtune.errors import DataError, SettingsError
+from reidtune.errors import SettingsError
+from reidtune.retrieval.arguments import (
+    JUNK,
+    SIMILARITIES,
+    alike,
+    check_number,
+    features_of,
+    labels_of,
+    nothing_to_score,
+)
 from reidtune.retrieval.counting import Counter, each, items_at_a_time, workers
-from reidtune.retrieval.protocol import ALL, LEAVE_ONE_OUT, RANDOM_GALLERY, check_protocol, needs_places
-from reidtune.retrieval.queries import Labels, QueryTile, TileMaker
-from reidtune.retrieval.result import TIE_RULE, RankResult, Scores, score_ranks
-from reidtune.retrieval.rows import FeatureRows, Index, integers
+from reidtune.retrieval.gathered import Gathered
+from reidtune.retrieval.protocol import RANDOM_GALLERY
+from reidtune.retrieval.queries import TileMaker
+from reidtune.retrieval.result import TIE_RULE, RankResult
+from reidtune.retrieval.rows import FeatureRows, Index
 from reidtune.retrieval.shared import Shared, anything_missing
 from reidtune.retrieval.similarity import Block, Cosine, Euclidean, SharedParts, Similarity, unit
 
 __all__ = ["JUNK", "SIMILARITIES", "TIE_RULE", "RankResult", "rank"]
 
-JUNK = -1
-SIMILARITIES = ("cosine", "euclidean")
 _ROWS = 2**12  # that are read at a time where all are looked at once
 
 
@@ -84,18 +92,11 @@ def rank(
         DataError: no query has a positive left, or a file cannot be read.
         ReidtuneError: features that are not finite, or too large for a squared distance in fp32.
     """
-    check_protocol(protocol)
-    if similarity not in SIMILARITIES:
-        raise SettingsError(f'Unknown similarity "{similarity}".', f"Choose one of {', '.join(SIMILARITIES)}.")
     for name, value in (("tile", tile), ("threads", threads)):
-        if value is not None and value < 1:
-            raise SettingsError(f"{name} is {value}, but must be at least 1.")
-    queries, items = FeatureRows(query, "query"), FeatureRows(gallery, "gallery")
-    if queries.width != items.width:
-        raise SettingsError(f"Query features have {queries.width} columns, gallery features {items.width}.")
-    if pieces < 1 or queries.width % pieces:
-        raise SettingsError(f"Features of {queries.width} columns are not {pieces} equal parts.")
-    labels = _labels(
+        if value is not None:
+            check_number(name, value)
+    queries, items = features_of(query, gallery, protocol, similarity, pieces)
+    labels = labels_of(
         protocol,
         (query_ids, query_cameras, query_rows, len(queries)),
         (gallery_ids, gallery_cameras, gallery_rows, len(items)),
@@ -116,6 +117,8 @@ def rank(
         }
         return rank_random_galleries(queries, items, *sides, **options)
     kept = np.flatnonzero(labels[1].ids != JUNK)
+    if not len(kept):
+        raise nothing_to_score(protocol, labels[0].ids, labels[1].ids[kept])
     place = torch.device(device)
     block = Block.of(place)
     cores = (threads or torch.get_num_threads()) if place.type == "cpu" else 1
@@ -125,89 +128,18 @@ def rank(
         weights = None if labels[1].weights is None else labels[1].weights[kept]
         size = tile or items_at_a_time(len(kept), items.width, block, cores)
         counter = Counter(items, kept, weights, measure, block, place, size)
-        gathered = _Gathered(len(queries))
+        gathered = Gathered(len(queries))
         for group in maker.groups():
             tiles = each(pool, maker.make, group)
             each(pool, partial(counter.add, tiles=tiles), counter.starts())
             for one in tiles:
-                gathered.add(one)
+                gathered.add(one.places, one.counts, one.weights, one.near)
     if not (gathered.stable.first_hit > 0).any():
-        raise _nothing_to_score(protocol, labels[0].ids, labels[1].ids[kept])
+        one_set = alike(queries, items, labels[0].ids, labels[1].ids)
+        raise nothing_to_score(protocol, labels[0].ids, labels[1].ids[kept], one_set)
     total = len(kept) if weights is None else int(weights.sum())
     every = len(items) if labels[1].weights is None else int(labels[1].weights.sum())
     return gathered.result(len(queries), total, every - total, protocol)
-
-
-class _Gathered:
-    """Scores of all queries, from those of tiles."""
-
-    def __init__(self, queries: int) -> None:
-        self.stable, self.best, self.worst = (Scores.empty(queries) for _ in range(3))
-        self.tied = np.zeros(queries, bool)
-        self.near = 0
-
-    def add(self, tile: QueryTile) -> None:
-        above, equal, before, weights = (x.cpu() for x in (tile.above, tile.equal, tile.before, tile.weights))
-        places = torch.from_numpy(tile.places)
-        self.near += int(tile.near.sum())
-        self.tied[tile.places] = (equal > 0).any(1).numpy()
-        for scores, negatives in ((self.stable, before), (self.best, 0), (self.worst, equal)):
-            part = score_ranks(above + negatives, weights)
-            scores.average_precision[places] = part.average_precision
-            scores.inverse_negative_penalty[places] = part.inverse_negative_penalty
-            scores.first_hit[places] = part.first_hit
-
-    def result(self, queries: int, gallery: int, ignored: int, protocol: str) -> RankResult:
-        tied = tuple(np.flatnonzero(self.tied).tolist())
-        return RankResult(
-            self.stable.average_precision,
-            self.stable.inverse_negative_penalty,
-            self.stable.first_hit,
-            tuple((self.stable.first_hit == 0).nonzero()[:, 0].tolist()),
-            queries,
-            gallery,
-            ignored,
-            protocol,
-            tied_queries=tied,
-            best=self.best if tied else None,
-            worst=self.worst if tied else None,
-            near_ties=self.near,
-        )
-
-
-_Side = tuple[Any, Any, Any, int]  # identities, cameras or scenes, rows, number
-
-
-def _labels(protocol: str, query: _Side, gallery: _Side, weights: Any) -> tuple[Labels, Labels]:
-    if needs_places(protocol) and (query[1] is None or gallery[1] is None):
-        raise SettingsError(
-            f"The protocol {protocol} needs cameras (or scenes) of query and gallery.",
-            "Use --protocol all, or leave-one-out where query and gallery are one set.",
-        )
-    if (query[2] is None) != (gallery[2] is None):
-        raise SettingsError("Rows are given of one side only.", "Give both query_rows and gallery_rows, or neither.")
-    if protocol in (LEAVE_ONE_OUT, RANDOM_GALLERY) and query[2] is None and query[3] != gallery[3]:
-        raise SettingsError(
-            f"{protocol} needs one set as query and gallery, but there are {query[3]} queries and "
-            f"{gallery[3]} gallery items.",
-            "Use --protocol all.",
-        )
-    one_set = protocol in (LEAVE_ONE_OUT, RANDOM_GALLERY)
-    sides = []
-    for name, (ids, cameras, rows, count) in (("query", query), ("gallery", gallery)):
-        sides.append(
-            Labels(
-                integers(ids, count, f"{name}_ids"),
-                integers(cameras, count, f"{name}_cameras") if needs_places(protocol) else None,
-                integers(np.arange(count) if rows is None else rows, count, f"{name}_rows") if one_set else None,
-                None if name == "query" or weights is None else integers(weights, count, "gallery_weights"),
-            )
-        )
-    counts = sides[1].weights
-    if counts is not None and (few := counts < 1).any():
-        row = int(few.argmax())
-        raise SettingsError(f"gallery_weights must be at least 1, but row {row} is {counts[row]}.")
-    return sides[0], sides[1]
 
 
 def _similarity(
@@ -243,15 +175,3 @@ def _exact_products(device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def _nothing_to_score(protocol: str, ids: Index, item_ids: Index) -> DataError:
-    if not np.isin(ids, item_ids).any():
-        return DataError(
-            f"None of the {len(ids)} queries can be scored: their identities do not occur in the gallery.",
-            "Check that query and gallery are of one test split.",
-        )
-    return DataError(
-        f"None of the {len(ids)} queries can be scored: the protocol {protocol} takes away every positive.",
-        f"If cameras are unknown or there is only one, use --protocol {ALL} or {LEAVE_ONE_OUT}.",
-    )

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reidtune.errors import SettingsError
+from reidtune.retrieval.arguments import check_number
 from reidtune.retrieval.neighbours import Neighbours, nearest
-from reidtune.retrieval.pairs import Pairs, make_pairs, rank_scores
+from reidtune.retrieval.pairs import Pairs, make_pairs, own_places, rank_scores
 from reidtune.retrieval.protocol import LEAVE_ONE_OUT
 from reidtune.retrieval.rank import RankResult
 from reidtune.retrieval.sparse import SparseRows, join, spans
 
 NEIGHBOURS = "k1 + 1 with the sample itself, k1 / 2 rounded half to even, ties in the order of queries, then gallery"
-_ROWS = 256  # samples encoded at a time
+_ROWS = 256  # samples encoded at a time, at most
 _ENTRIES = 2**21  # scores, or pairs of entries, at a time
 
 
@@ -37,8 +38,8 @@ class RerankSettings:
     weight: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.k1 < 1 or self.k2 < 1:
-            raise SettingsError(f"Re-ranking with k1={self.k1}, k2={self.k2}.", "Both are at least 1.")
+        check_number("k1", self.k1)
+        check_number("k2", self.k2)
         if not 0 <= self.weight <= 1:
             raise SettingsError(f"Re-ranking with lambda={self.weight}.", "Choose a value from 0 to 1.")
 
@@ -53,7 +54,8 @@ def rerank(query: Any, gallery: Any, *, k1: int = 20, k2: int = 6, weight: float
         query: features [Q, D], and ``gallery`` [G, D].
         k1: neighbours that must be mutual; ``k2`` rows are averaged, and ``weight`` (the paper's λ) is the share of the
             original distance. :class:`Reranker` has the formulas.
-        labels: the other arguments of :func:`reidtune.rank`.
+        labels: of the arguments of :func:`reidtune.rank` these: ``query_ids``, ``gallery_ids``, ``query_cameras``,
+            ``gallery_cameras``, ``query_rows``, ``gallery_rows``, ``protocol``, ``similarity``, ``pieces``.
 
     Neighbours are sought among queries and gallery together, without labels; junk is taken out before. Under
     ``leave-one-out`` the two are one set, and each sample stands in it once. Where queries are captions and all their
@@ -61,7 +63,8 @@ def rerank(query: Any, gallery: Any, *, k1: int = 20, k2: int = 6, weight: float
 
     Raises:
         SettingsError: arguments that do not fit, see :func:`reidtune.rank`; ``k1``, ``k2`` or ``weight`` out of range.
-        DataError: no query has a positive left.
+        DataError: no query has a positive left, or a file cannot be read.
+        ReidtuneError: features that are not finite, or too large for a squared distance in fp32.
     """
     settings = RerankSettings(k1, k2, weight)
     pairs = make_pairs(query, gallery, **labels)
@@ -76,12 +79,7 @@ def reranker_of(pairs: Pairs, settings: RerankSettings, same: tuple[Tensor, Tens
     """
     pairs = pairs.complete()
     count, items = len(pairs.query), len(pairs.gallery)
-    place = torch.full((count,), -1)
-    if same is not None and items:
-        names, order = same[1].sort(stable=True)
-        found = order[torch.searchsorted(names, same[0]).clamp(max=items - 1)]
-        one = (same[1][found] == same[0]) & (pairs.query == pairs.gallery[found]).all(1)
-        place[one] = found[one]
+    place = torch.full((count,), -1) if same is None else own_places(pairs, same)
     apart = place < 0
     own = int(apart.sum())
     place[~apart] += own
@@ -171,7 +169,8 @@ class Reranker:
         total = np.zeros(len(rows) * width)
         start = 0
         for stop in np.unique(np.append(ends, len(column))):
-            entry, place = spans(self.inverted.start, column[start:stop])
+            some = column[start:stop]
+            entry, place = spans(self.inverted.start[some], self.inverted.start[some + 1])
             least = np.minimum(self.inverted.value[place], value[start:stop][entry])
             total += np.bincount(
                 owner[start:stop][entry] * width + self.inverted.column[place], least, minlength=len(total)
@@ -185,20 +184,23 @@ class Reranker:
         near = neighbours.index[:, : k1 + 1]
         half = near[:, : round(k1 / 2) + 1]
         mutual, half_mutual = _mutual(near), _mutual(half)
-        chunks = [slice(start, start + _ROWS) for start in range(0, len(near), _ROWS)]
-        codes = join(self._encode(part, near, mutual, half, half_mutual) for part in chunks)
+        # At a time as many samples as keep their tables of members [n, N] and lists [n, k1 + 1, h + 1] small.
+        largest = max(len(near), near.shape[1] * half.shape[1])
+        codes = join(self._encode(part, near, mutual, half, half_mutual) for part in _parts(len(near), largest))
         if k2 == 1:
             return codes
-        return join(_average(codes, neighbours.index[part, :k2]) for part in chunks)
+        return join(_average(codes, neighbours.index[part, :k2]) for part in _parts(len(near), 0))
 
     def _encode(
         self, part: slice, near: NDArray[Any], mutual: NDArray[Any], half: NDArray[Any], half_mutual: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         own, member = near[part], mutual[part]
         theirs, mine = half[own], half_mutual[own]  # [n, k1 + 1, h + 1]
-        inside = (theirs[..., None] == np.where(member, own, -1)[:, None, None, :]).any(axis=-1)
-        taken = member & (3 * (inside & mine).sum(axis=-1) > 2 * mine.sum(axis=-1))
         row, place = member.nonzero()
+        members = np.zeros((len(own), len(near)), np.bool_)
+        members[row, own[row, place]] = True
+        inside = members[np.arange(len(own))[:, None, None], theirs]
+        taken = member & (3 * (inside & mine).sum(axis=-1) > 2 * mine.sum(axis=-1))
         wide_row, wide_place, wide = (taken[..., None] & mine).nonzero()
         first = row * len(near) + own[row, place]
         keys = np.unique(np.append(first, wide_row * len(near) + theirs[wide_row, wide_place, wide]))
@@ -213,12 +215,17 @@ class Reranker:
         return np.bincount(row, minlength=len(own)), column.astype(np.int32), value.astype(np.float32)
 
 
+def _parts(count: int, entries: int) -> list[slice]:
+    """``count`` samples, so many at a time that ``entries`` of each fit."""
+    step = max(1, min(_ROWS, _ENTRIES // max(1, entries)))
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
 def _mutual(near: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Which entries of lists of neighbours [N, k] have the list's owner in their own: [N, k]."""
     found = np.empty(near.shape, np.bool_)
-    for start in range(0, len(near), _ROWS):
-        part = slice(start, start + _ROWS)
-        owner = np.arange(start, start + len(near[part]), dtype=np.int32)
+    for part in _parts(len(near), near.shape[1] ** 2):
+        owner = np.arange(part.start, part.stop, dtype=np.int32)
         found[part] = (near[near[part]] == owner[:, None, None]).any(axis=-1)
     return found
 

@@ -61,9 +61,9 @@ class RankResult(Scores):
     the gallery; ``gallery`` counts the others.
 
     ``tied_queries`` are those where a negative has exactly the score of a positive. ``best`` and ``worst`` are the
-    scores if all positives stood before, or behind, the negatives that equal them; ``None`` without ties. ``near_ties``
-    counts the queries with a negative within 1e-6 of a positive's score, tied ones included: what another device or
-    library may rank otherwise.
+    scores if all positives stood before, or behind, the negatives that equal them; ``None`` without ties.
+    ``near_queries`` are those with a negative within 1e-6 of a positive's score (of scores beyond 2, within four times
+    fp32's epsilon of them), tied ones included: what another device or library may rank otherwise.
     """
 
     skipped_queries: tuple[int, ...]
@@ -75,7 +75,12 @@ class RankResult(Scores):
     tied_queries: tuple[int, ...] = ()
     best: Scores | None = None
     worst: Scores | None = None
-    near_ties: int = 0
+    near_queries: tuple[int, ...] = ()
+
+    @property
+    def near_ties(self) -> int:
+        """The number of ``near_queries``."""
+        return len(self.near_queries)
 
 
 def score_ranks(negatives: Tensor, weights: Tensor) -> Scores:

@@ -103,7 +103,8 @@ def integers(values: Any, count: int, name: str) -> Index:
     array = as_array(values, name)
     if array.shape != (count,):
         raise SettingsError(f"{name} must have the shape [{count}], but has {list(array.shape)}.")
-    if array.dtype.kind == "f" and (broken := array != np.round(array)).any():
+    # Whole numbers that int64 holds, of which the comparison with a NaN is false.
+    if array.dtype.kind == "f" and (broken := ~((array == np.round(array)) & (np.abs(array) < 2.0**63))).any():
         row = int(broken.argmax())
         raise SettingsError(f"{name} must be integers, but row {row} is {array[row]}.")
     return array.astype(np.int64, copy=False)

@@ -54,10 +54,11 @@ def same_rows(query: Sequence[Record], gallery: Sequence[Record]) -> Rows:
 def scores(result: RankResult) -> dict[str, Any]:
     """Metrics and counts of a ranking, as ``evaluate --json`` has them; of several draws their number, and the standard
     deviation of each metric over them. Where negatives tie with positives, the metrics between which every other rule
-    for ties would be."""
+    for ties would be; ``near_ties`` counts the queries with scores so close that another device may rank otherwise."""
     return {
         "metrics": result.metrics(),
         **ties_of(result),
+        **({"near_ties": result.near_ties} if result.near_ties else {}),
         **draws_of(result),
         "queries": {"total": result.queries, "skipped": len(result.skipped_queries)},
         "gallery": {"total": result.gallery, "ignored": result.ignored},
@@ -114,10 +115,11 @@ def best_matches(
     out = junk[None].clone()
     if dropped is not None:
         out |= dropped
-    row_scores = torch.full((1, len(gallery)), -torch.inf)  # junk is not of the gallery, nor of its means
+    # Junk is not of the gallery, nor of its means.
+    row_scores = torch.full((1, len(gallery)), -torch.inf, dtype=torch.float32)
     if rescored is not None:
         row_scores[:, ~junk] = rescored(this)
-    elif anything_missing(query_features, pieces) or anything_missing(gallery_features, pieces):
+    elif anything_missing(query_features, pieces) or anything_missing(gallery_features[~junk], pieces):
         row_scores[:, ~junk] = SharedGallery(gallery_features[~junk], pieces).scores(query_features[this])
     else:
         row_scores = query_features[this] @ gallery_features.T

@@ -64,11 +64,11 @@ class Euclidean:
     """Minus the squared distance, without |q|², which is equal for all items of a query."""
 
     def query(self, features: Tensor, rows: Index) -> Encoded:
-        _squares(features, rows, "query")
+        squares(features, rows, "query")
         return (2 * features,)
 
     def items(self, features: Tensor, rows: Index) -> Encoded:
-        return features, _squares(features, rows, "gallery")
+        return features, squares(features, rows, "gallery")
 
     def scores(self, query: Encoded, items: Encoded, block: Block, out: Tensor) -> None:
         multiply(query[0], items[0], block, out)
@@ -133,16 +133,21 @@ def unit(features: Tensor, rows: Index, name: str) -> Tensor:
 _SHORT, _LONG = 1e-12, 1e12  # lengths between them have squares that fp32 holds
 
 
-def _squares(features: Tensor, rows: Index, name: str) -> Tensor:
-    squares = features.square().sum(1)
-    odd = ~(squares <= torch.finfo(torch.float32).max / 4)
+def squares(features: Tensor, rows: Index, name: str) -> Tensor:
+    """|f|² of every row.
+
+    Raises:
+        ReidtuneError: a row is not finite or too long; it is called by its number in ``rows``.
+    """
+    found = features.square().sum(1)
+    odd = ~(found <= torch.finfo(torch.float32).max / 4)
     if odd.any():
         _check_finite(features, rows, name, odd)
         raise ReidtuneError(
             f"The {name} features of row {_first(odd, rows)} are too large for squared distances in fp32.",
             "Use the similarity cosine, or scale the features down.",
         )
-    return squares
+    return found
 
 
 def _check_finite(features: Tensor, rows: Index, name: str, suspicious: Tensor) -> None:

@@ -23,7 +23,7 @@ class SparseRows:
     def take(self, rows: NDArray[Any]) -> tuple[Integers, NDArray[np.int32], NDArray[np.float32]]:
         """The entries of some rows, one row after the other: which of ``rows`` an entry is of, its column, its
         value."""
-        owner, place = spans(self.start, rows)
+        owner, place = spans(self.start[rows], self.start[rows + 1])
         return owner, self.column[place], self.value[place]
 
     def transposed(self, rows: NDArray[Any], columns: int) -> SparseRows:
@@ -42,9 +42,8 @@ def join(parts: Iterable[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> Sp
     return SparseRows(start, np.concatenate(columns), np.concatenate(values))
 
 
-def spans(start: Integers, rows: NDArray[Any]) -> tuple[Integers, Integers]:
-    """Every place from ``start[row]`` to ``start[row + 1]`` of every row: which of ``rows`` it is of, and the place."""
-    first = start[rows]
-    number = start[rows + 1] - first
-    owner = np.repeat(np.arange(len(rows)), number)
-    return owner, np.arange(len(owner)) + np.repeat(first - (np.cumsum(number) - number), number)
+def spans(begin: NDArray[Any], end: NDArray[Any]) -> tuple[Integers, Integers]:
+    """begin₀ … end₀ − 1, begin₁ … end₁ − 1, …: which span a place is of, and the place."""
+    number = end - begin
+    owner = np.repeat(np.arange(len(number)), number)
+    return owner, np.arange(len(owner)) + np.repeat(begin - (np.cumsum(number) - number), number)

@@ -87,4 +87,5 @@ def test_nothing_in_the_model_changes(family, name):
     images, ids = inputs(backbone, 1)
     backbone.image(images, Tuner())
     backbone.text(ids, Tuner())
-    assert all(torch.equal(before[key], value) for key, value in backbone.model.state_dict().items())
+    for key, value in backbone.model.state_dict().items():  # some that no tower reads are never initialised: any bits
+        torch.testing.assert_close(value, before[key], rtol=0, atol=0, equal_nan=True)

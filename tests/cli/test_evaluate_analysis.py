@@ -158,7 +158,7 @@ def test_random_galleries_are_refused(evaluate, files, small_world, backbone):
     ("arguments", "sentence"),
     [
         ("--expand aqr", 'Did you mean "aqe"'),
-        ("--rerank-with k1=0", "k1=0"),
+        ("--rerank-with k1=0", "k1 is 0"),
         ("--at-fpr 2", "not between 0 and 1"),
     ],
 )

@@ -151,6 +151,19 @@ def test_ties_that_matter_are_said():
     assert "gallery order." in words(render(metrics_table([result(ties=ties)])))
 
 
+def test_near_ties_are_said_once_for_all_rows():
+    def said(*facts):
+        return words(render(metrics_table([result(**one) for one in facts])))
+
+    ties = {"queries": 3, "worst": {"mAP": 0.8821}, "best": {"mAP": 0.8904}}
+    assert said({"ties": ties, "near_ties": 5}).endswith("may change places on another device: of 2 queries.")
+    assert said({"near_ties": 1}).endswith("of 1 query.")
+    both = said({"near_ties": 4}, {"near_ties": 9})
+    assert both.endswith("of up to 9 queries.") and "[2]" not in both
+    for plain in ({}, {"ties": ties}, {"ties": ties, "near_ties": 3}):
+        assert "nearly" not in said(plain)
+
+
 def test_skipped_queries_are_named():
     one = obtained(result(queries={"total": 9, "skipped": 1}, skipped_examples=["a.jpg"]))
     assert "1 query skipped for want of a positive (a.jpg)." in one

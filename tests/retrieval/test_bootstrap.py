@@ -8,7 +8,7 @@ import torch
 
 import reidtune
 from reidtune.errors import SettingsError
-from reidtune.retrieval.bootstrap import confidence_intervals
+from reidtune.retrieval.bootstrap import confidence_intervals, threshold_interval
 
 
 def ranked(people=12, queries=50):
@@ -56,6 +56,42 @@ def test_one_identity_has_no_interval():
     found = confidence_intervals(result, [3] * 4)
     assert (found.identities, set(found.bounds.values())) == (1, {None})
     assert found.to_json()["bounds"]["mAP"] is None
+
+
+def edges(cell):
+    return cell
+
+
+@pytest.mark.parametrize("silent", [0, 1, 5])
+def test_thresholds_of_drawn_identities_of_which_some_have_no_values(silent, recwarn):
+    """Draws without any value say nothing about the threshold."""
+    random = np.random.default_rng(silent)
+    histograms = torch.from_numpy(random.integers(0, 5, (2 + silent, 8))).float()
+    histograms[2:] = 0
+    found = threshold_interval(histograms, 0.3, edges, 200, 1)
+    cells = []
+    again = np.random.default_rng(1)
+    for _ in range(2):
+        for drawn in again.multinomial(2 + silent, np.full(2 + silent, 1 / (2 + silent)), size=100):
+            pooled = drawn @ histograms.double().numpy()
+            if pooled.sum():
+                reached = [pooled[cell:].sum() for cell in range(8)]
+                allowed = 0.3 * pooled.sum()
+                cell = max(place for place in range(8) if reached[place] > allowed)
+                cells.append(cell + min(1, (reached[cell] - allowed) / pooled[cell]))
+    assert (len(cells) < 200) == (silent > 0)
+    assert found == pytest.approx(tuple(np.percentile(cells, [2.5, 97.5])))
+    histograms[1] = 0
+    assert threshold_interval(histograms, 0.3, edges, 200, 1) is None
+    assert not recwarn.list
+
+
+def test_means_over_random_galleries_have_none():
+    ids = torch.tensor([1, 1, 2, 2, 3, 3])
+    features = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    result = reidtune.rank(features, features, query_ids=ids, gallery_ids=ids, protocol="random-gallery")
+    with pytest.raises(SettingsError, match="random galleries have no intervals"):
+        confidence_intervals(result, ids)
 
 
 def test_wrong_arguments():

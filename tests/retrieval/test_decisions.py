@@ -139,6 +139,28 @@ def test_one_query_identity_has_no_interval():
     assert found.threshold is not None and found.interval is None
 
 
+def test_one_identity_with_impostors_has_no_interval(recwarn):
+    """Of queries 1 and 2 against a gallery of 1 alone, all impostors are of 2."""
+    features = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
+    found = decisions(features, features, query_ids=[1, 2] * 5, gallery_ids=[1] * 10, protocol="all", fpr=0.3)
+    assert found.threshold is not None and found.interval is None
+    assert not recwarn.list
+
+
+def test_tiny_euclidean_scores_are_told_apart(recwarn):
+    """Squared distances that are denormal numbers of fp32."""
+    features, labels = world(whole=True)
+    small = [one * 1e-21 for one in features]
+    pairs = make_pairs(*small, **labels)
+    genuine, impostor = brute(pairs)
+    assert len(np.unique(genuine)) > 3
+    found = decide(pairs, fpr=0.2, draws=20)
+    assert found.eer == pytest.approx(direct_eer(genuine, impostor), abs=1e-12)
+    assert (impostor >= found.threshold).mean() <= 0.2
+    assert genuine.min() <= found.interval[0] <= found.interval[1] <= 0
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize(("ids", "sentence"), [([0, 0, 0], "none is of different"), ([1, 2, 3], "none is of one")])
 def test_pairs_of_one_kind_decide_nothing(ids, sentence):
     features = torch.randn(3, 4)

@@ -108,7 +108,8 @@ def test_both_need_cosines():
     [
         ({"kind": "aq"}, 'Did you mean "aqe"'),
         ({"side": "gallery"}, "query, both"),
-        ({"k": 0}, "k=0"),
+        ({"k": 0}, "k is 0"),
+        ({"k": 2.0}, "k is 2.0"),
         ({"alpha": -1.0}, "alpha=-1.0"),
         ({"alpha": float("nan")}, "alpha=nan"),
     ],

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from reidtune.errors import DataError, SettingsError
+from reidtune.errors import ReidtuneError, SettingsError
 from reidtune.retrieval.pairs import make_pairs, rank_scores
 from reidtune.retrieval.rank import rank
+from tests.retrieval.ranking import random_case, same_bits
 
 
 def world(queries=20, gallery=50):
@@ -56,6 +57,19 @@ def test_equal_scores_keep_gallery_order():
     assert found.average_precision.item() == pytest.approx((1 + 2 / 3) / 2)
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("protocol", ["cross-camera", "all"])
+def test_ties_have_the_bounds_of_a_ranking(protocol, seed):
+    """Whole numbers under a Euclidean distance, of which both ways of ranking make the same scores."""
+    query, gallery, labels = random_case(seed, 30, 80, 3)
+    options = {"similarity": "euclidean", "protocol": protocol, **labels}
+    features = query.round(), gallery.round()
+    found, expected = rank_scores(make_pairs(*features, **options)), rank(*features, **options)
+    assert found.tied_queries and same_bits(found, expected)
+    lone = rank_scores(make_pairs(query, gallery, **options))
+    assert lone.best is None and lone.worst is None and not lone.tied_queries
+
+
 def test_arrays_lists_and_doubles():
     features, labels = world()
     expected = rank_scores(make_pairs(*features, **labels)).metrics()
@@ -81,5 +95,5 @@ def test_what_does_not_fit():
         make_pairs(query[:, :5], gallery, **labels)
     with pytest.raises(SettingsError):
         make_pairs(query[0], gallery, **labels)
-    with pytest.raises(DataError):
+    with pytest.raises(ReidtuneError, match="query features of row 0 are not finite"):
         make_pairs(query / 0, gallery, **labels)

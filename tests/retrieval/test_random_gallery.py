@@ -152,6 +152,28 @@ def test_one_draw_has_no_deviation():
     assert result.metrics() == result.draws[0].metrics()
 
 
+def test_ties_have_bounds_over_all_draws():
+    """With equal features, of four gallery images one is right: first, or last."""
+    result = ranked(features=torch.ones(10, 5))
+    assert (result.best.cmc(1), result.worst.cmc(3), result.worst.cmc(4)) == (1, 0, 1)
+    assert result.worst.metrics()["mAP"] == pytest.approx(0.25)
+    assert result.tied_queries == result.near_queries == (0, 1, 2, 4, 5, 6, 7, 8, 9)  # whatever asks in any draw
+    assert ranked().best is None and ranked().worst is None and not ranked().tied_queries
+
+
+def test_bounds_of_draws_of_which_some_have_ties():
+    features = FEATURES.clone()
+    features[1] = features[6]  # of 2 and 9
+    result = ranked(features=features)
+    assert 0 < sum(draw.best is not None for draw in result.draws) < DRAWS
+    for side in ("best", "worst"):
+        draws = [getattr(draw, side) or draw for draw in result.draws]
+        for name, value in getattr(result, side).metrics().items():
+            assert value == pytest.approx(statistics.fmean(draw.metrics()[name] for draw in draws))
+    assert set(result.tied_queries) >= {int(result.sides[0][place]) for place in result.draws[0].tied_queries}
+    assert result.worst.mean_average_precision <= result.mean_average_precision <= result.best.mean_average_precision
+
+
 def test_distances_are_taken_too():
     near = ranked(similarity="euclidean", features=FEATURES * torch.arange(1, 11)[:, None])
     assert near.metrics() != ranked(features=FEATURES * torch.arange(1, 11)[:, None]).metrics()

@@ -78,6 +78,15 @@ def test_bounds_of_ties_and_near_ties_by_hand():
     assert rank(close[:1], close, query_ids=[3], gallery_ids=[1, 2, 3], protocol="all").near_ties == 0
 
 
+def test_near_ties_of_large_scores_are_a_rounding_apart():
+    """Squared distances around a million, of which fp32 holds sixteenths."""
+    query = torch.zeros(1, 1)
+    ids = {"query_ids": [1], "gallery_ids": [1, 2], "protocol": "all", "similarity": "euclidean"}
+    for apart, near in ((1e-4, (0,)), (1e-2, ())):
+        result = rank(query, torch.tensor([[1000.0], [1000.0 + apart]]), **ids)
+        assert not result.tied_queries and result.near_queries == near
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_weights_are_identical_images_side_by_side(protocol):
     query, gallery, labels = whole_numbers(5, 300, 600)

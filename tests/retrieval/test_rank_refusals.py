@@ -81,7 +81,7 @@ def test_without_any_positive_the_reason_is_said():
     features = torch.eye(2)
     with pytest.raises(DataError, match="takes away every positive") as caught:
         rank(features, features, query_ids=[1, 2], gallery_ids=[1, 2], query_cameras=[1, 1], gallery_cameras=[1, 1])
-    assert "--protocol all" in caught.value.hint
+    assert "--protocol leave-one-out" in caught.value.hint
     assert caught.value.exit_code == 4
     with pytest.raises(DataError, match="do not occur in the gallery"):
         rank(features, features, query_ids=[1, 2], gallery_ids=[3, -1], protocol="all")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -145,10 +146,26 @@ def test_under_leave_one_out_a_sample_stands_in_the_set_once():
     torch.testing.assert_close(half.average_precision, result.average_precision[::2])
 
 
+def test_large_k1_needs_little_memory():
+    """Numbers that are those of the formulas, without all members of all lists against each other."""
+    features = torch.randn(300, 4, generator=torch.Generator().manual_seed(7))
+    pairs = make_pairs(features[:20], features[20:], query_ids=[0] * 20, gallery_ids=[0] * 280, protocol="all")
+    tracemalloc.start()
+    reranker = reranker_of(pairs, RerankSettings(k1=120, k2=2))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64e6
+    expected = direct(torch.cat([pairs.query, pairs.gallery]), None, 120, 2, 0.3)[:20, 20:]
+    found = 0.7 - reranker.scores(slice(0, 20))
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-6)
+
+
 def test_equal_features_give_numbers():
     ids = [0, 1] * 10
     result = rerank(torch.ones(20, 3), torch.ones(20, 3), query_ids=ids, gallery_ids=ids, protocol="all", k1=3)
     assert result.average_precision.isfinite().all()
+    assert result.tied_queries == tuple(range(20))
+    assert (result.best.cmc(1), result.worst.cmc(10)) == (1, 0)
 
 
 def test_missing_modalities_take_the_mean_of_the_gallery():
@@ -174,5 +191,5 @@ def test_settings_out_of_range(wrong):
 
 
 def test_no_positive_is_said():
-    with pytest.raises(DataError, match="none has a positive"):
+    with pytest.raises(DataError, match="do not occur in the gallery"):
         rerank(torch.eye(3), torch.eye(3), query_ids=[0, 1, 2], gallery_ids=[3, 4, 5], protocol="all")

@@ -151,6 +151,29 @@ def test_best_matches_agree_with_the_ranking(person):
     assert result.first_hit[1] == identities.index(1) + 1
 
 
+def test_near_ties_are_counted_where_there_are_some(person):
+    query, gallery = [person(1, 10)], [person(1, 40), person(2, 60)]
+    for apart, expected in ((1e-7, 1), (1e-3, None)):
+        features = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8], [0.6 - apart, 0.8]])
+        found = scores(rank_features(*features, query, gallery, "all"))
+        assert found.get("near_ties") == expected
+
+
+def test_rows_of_junk_that_are_zeros_do_not_make_modalities_missing(person):
+    """Features after an expansion have no junk; the list is that of the plain cosine, not of parts that weigh alike."""
+    query, gallery = [person(1, 10)], [person(1, 40), person(2, 60), person(-1, 70)]
+    features = (
+        torch.tensor([[0.9, 0.1, 0.1, 0.0]]),
+        torch.tensor([[0.9, 0.1, -0.1, 0.0], [0.5, 0.5, 0.1, 0.0], [0.0] * 4]),
+    )
+    features = tuple(torch.nn.functional.normalize(one) for one in features)
+    best = best_matches(*features, query, gallery, "all", 0, 2, pieces=2)
+    assert [record.identity for record in best] == [1, 2]
+    whole = [one.view(-1, 2, 2) for one in features]
+    parts = [torch.nn.functional.normalize(one, dim=2).flatten(1) for one in whole]
+    assert (parts[0] @ parts[1].T)[0].argmax() == 1
+
+
 def test_best_matches_leave_the_query_itself_out(person):
     records = [person(1, 30), person(1, 32), person(2, 31)]
     features = embed_both(encode, PREPROCESS, records, records)
