@@ -51,3 +51,18 @@ def names(records: Iterable[Record]) -> list[str]:
 
 def captioned(identity: int, *captions: str, camera: int | None = None, name: str = "x.png") -> Record:
     return Record((ImageFile(Path(name)),), identity, camera, captions=captions)
+
+
+@pytest.fixture
+def market(put):
+    """``market("a", people=4)``: Market-1501's names, two images of each person from each of two cameras."""
+
+    def make(name, people=4, cams=2):
+        files = [
+            f"{p:04d}_c{c}s1_{k:06d}_00.png" for p in range(1, people + 1) for c in range(1, cams + 1) for k in (1, 2)
+        ]
+        folders = ("bounding_box_train", "bounding_box_test", "query")
+        put(*[f"{name}/{folder}/{file}" for folder in folders for file in files])
+        return put() / name
+
+    return make

@@ -8,23 +8,7 @@ from reidtune.data import cameras, identities
 from reidtune.data.join import join, open_datasets
 from reidtune.data.layouts import assemble
 from reidtune.data.record import ImageFile, Record
-from reidtune.data.split import carve
 from reidtune.errors import DataError, SettingsError
-
-
-@pytest.fixture
-def market(put):
-    """``market("a", people=4)``: Market-1501's names, two images of each person from each of two cameras."""
-
-    def make(name, people=4, cams=2):
-        files = [
-            f"{p:04d}_c{c}s1_{k:06d}_00.png" for p in range(1, people + 1) for c in range(1, cams + 1) for k in (1, 2)
-        ]
-        folders = ("bounding_box_train", "bounding_box_test", "query")
-        put(*[f"{name}/{folder}/{file}" for folder in folders for file in files])
-        return put() / name
-
-    return make
 
 
 def table(path, head="path,identity,camera,split", people=4):
@@ -61,27 +45,6 @@ def test_junk_stays_out_and_the_gap_in_the_numbers_closes(tmp_path):
     joined = join([dataset([-1, 3, 900]), dataset([0, 5, 6])])
     assert [record.identity for record in joined.train] == [1, 1, 2, 2, 3, 3, 4, 4]
     assert joined.identity_names[2] == "1/900"
-
-
-def test_every_dataset_is_on_both_sides_of_the_validation(market):
-    joined = open_datasets([market("a", people=10), market("b", people=4), market("c", people=20)])
-    rest, validation = carve(joined, joined.train, 0.2, seed=3)
-    assert not identities(rest) & identities(validation)
-    counts = [len({*part.identities} & identities(validation)) for part in joined.parts]
-    assert counts == [2, 2, 4]
-    assert len(rest) + len(validation) == len(joined.train)
-
-
-def test_one_that_is_too_small_for_that_is_trained_on_alone(market):
-    said = []
-    joined = open_datasets([market("a", people=10), market("b", people=3)])
-    _, validation = carve(joined, joined.train, 0.2, seed=3, say=said.append)
-    assert max(identities(validation)) <= 10
-    assert said[0].startswith("Dataset 2 has no part in the validation: No validation split can be carved from 3")
-    both = open_datasets([market("c", people=2), market("d", people=3)])
-    with pytest.raises(DataError, match="from 2 identities"):
-        carve(both, both.train, 0.2, seed=3)
-    assert carve(both, both.train, 0, seed=3) == (list(both.train), [])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from reidtune.data import label_map, split_identities
+from reidtune.data import identities, label_map, split_identities
+from reidtune.data.join import open_datasets
+from reidtune.data.split import carve
 from reidtune.errors import DataError, SettingsError
 
 from .conftest import record
@@ -101,3 +103,24 @@ def test_scenes_that_are_not_known_do_not_matter():
     for protocol in ("cross-camera", "leave-one-out", "all"):
         assert split_identities(records, 0.25, 0, protocol=protocol) == split_identities(records, 0.25, 0)
     assert len(split_identities(people(10, cameras=(1,)), 0.3, 0, protocol="cross-scene")[1]) == 6
+
+
+def test_every_dataset_is_on_both_sides_of_the_validation(market):
+    joined = open_datasets([market("a", people=10), market("b", people=4), market("c", people=20)])
+    rest, validation = carve(joined, joined.train, 0.2, seed=3)
+    assert not identities(rest) & identities(validation)
+    counts = [len({*part.identities} & identities(validation)) for part in joined.parts]
+    assert counts == [2, 2, 4]
+    assert len(rest) + len(validation) == len(joined.train)
+
+
+def test_one_that_is_too_small_for_that_is_trained_on_alone(market):
+    said = []
+    joined = open_datasets([market("a", people=10), market("b", people=3)])
+    _, validation = carve(joined, joined.train, 0.2, seed=3, say=said.append)
+    assert max(identities(validation)) <= 10
+    assert said[0].startswith("Dataset 2 has no part in the validation: No validation split can be carved from 3")
+    both = open_datasets([market("c", people=2), market("d", people=3)])
+    with pytest.raises(DataError, match="from 2 identities"):
+        carve(both, both.train, 0.2, seed=3)
+    assert carve(both, both.train, 0, seed=3) == (list(both.train), [])

@@ -286,35 +286,3 @@ def test_a_folder_called_demo_is_no_demo_world(small_world, flags, tmp_path, mon
     assert json.loads(Path("r/environment.json").read_text())["data"] == "demo"
     for source, name in (("demo", "demo"), ("demo:text", "demo-text"), ("demo.csv", "demo"), ("demos:x", "demos-x")):
         assert module._short_name([source]) == name
-
-
-@pytest.mark.parametrize(
-    ("choice", "said"),
-    [
-        ({"backbone.name": "ViT-B-99"}, 'Unknown backbone "ViT-B-99"'),
-        ({"backbone.name": "RN50"}, "is not supported"),
-        ({"backbone.image_size": "30x16"}, "does not divide into patches"),
-    ],
-)
-def test_a_backbone_that_cannot_be_is_said_before_the_data(flags, tmp_path, choice, said):
-    with pytest.raises(SettingsError, match=said):
-        open_run(str(tmp_path / "nowhere"), None, flags | choice, output=tmp_path / "x").prepare()
-
-
-def test_images_of_12_bits_are_told(small_world, flags, tmp_path):
-    import shutil
-
-    import numpy as np
-    from PIL import Image
-
-    copy = tmp_path / "copy"
-    shutil.copytree(small_world, copy)
-    for file in (copy / "bounding_box_train").glob("*.jpg"):
-        values = np.asarray(Image.open(file).convert("L")).astype(np.uint16) << 4
-        Image.fromarray(values).save(file, "PNG")
-    said = []
-    open_run(str(copy), None, flags, output=tmp_path / "x").prepare(said.append)
-    assert any("16-bit images looked at use only levels up to 1" in sentence for sentence in said)
-    said.clear()
-    open_run(str(small_world), None, flags, output=tmp_path / "x").prepare(said.append)
-    assert not any("16-bit" in sentence for sentence in said)

@@ -10,6 +10,7 @@ is the scene, so that ``--protocol cross-scene`` leaves out images of the query'
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from reidtune.data.layouts.assemble import SPLITS, assemble, number_names, resolve_splits
@@ -59,7 +60,7 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
     if not known:
         raise DataError(f'No row of "{show(file)}" knows its individual.', "Write names into the column identity.")
     numbers = number_names(_cell(cells, "identity") for _, cells in known)
-    scenes, undated = _days(file, known)
+    scenes, days, undated = _days(file, known)
     parts: dict[str, list[Record]] = {}
     for (line, cells), split, scene in zip(known, _splits(file, known), scenes, strict=True):
         image = ImageFile(file.parent / _path(file, line, cells))
@@ -77,7 +78,7 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
     unread = [show(name) for name in columns if name and name not in (*READ, "bbox")]
     if unread:
         notes.append(f"Columns that are not read: {', '.join(unread)}.")
-    return assemble(
+    dataset = assemble(
         file.parent,
         LAYOUT.name,
         f'Wildlife table "{show(file.name)}"',
@@ -88,6 +89,7 @@ def read(path: Path, protocol: str | None = None) -> Dataset:
         notes=notes,
         names={number: name for name, number in numbers.items() if number > 0},
     )
+    return replace(dataset, scene_names=days)
 
 
 def _table(path: Path) -> Path | None:
@@ -122,14 +124,15 @@ def _splits(file: Path, rows: Rows) -> list[str]:
     return splits
 
 
-def _days(file: Path, rows: Rows) -> tuple[list[int | None], list[str]]:
-    """A number for the day of every row, in order of time; ``None`` for all where one is missing, since no rule fits
-    all then, or where one is written in a way that is not known, which the second value says."""
+def _days(file: Path, rows: Rows) -> tuple[list[int | None], dict[int, str], list[str]]:
+    """A number for the day of every row, in order of time, and the days behind the numbers; ``None`` for all where one
+    is missing, since no rule fits all then, or where one is written in a way that is not known, which the last value
+    says."""
     nothing: list[int | None] = [None] * len(rows)
     days: list[tuple[int, ...]] = []
     written = [_cell(cells, "date") for _, cells in rows]
     if any(text.casefold() in UNDATED for text in written):
-        return nothing, []
+        return nothing, {}, []
     for (line, _), text in zip(rows, written, strict=True):
         day = _day(text)
         if day is None:
@@ -137,10 +140,11 @@ def _days(file: Path, rows: Rows) -> tuple[list[int | None], list[str]]:
                 f'Careful: date is "{show(text)}" in line {line} of "{show(file.name)}", neither a day such as '
                 "2024-05-31 or 31/05/2024 nor a year, so that days are no scenes."
             )
-            return nothing, [note]
+            return nothing, {}, [note]
         days.append(day)
     numbers = {day: number for number, day in enumerate(sorted(set(days)))}
-    return [numbers[day] for day in days], []
+    called = {number: "-".join(f"{part:02}" for part in day) for day, number in numbers.items()}
+    return [numbers[day] for day in days], called, []
 
 
 def _day(text: str) -> tuple[int, ...] | None:

@@ -6,7 +6,7 @@ import pytest
 
 from reidtune.data import open_dataset
 from reidtune.data.labels import read_labels
-from reidtune.data.layouts.columns import options_of, parse_columns
+from reidtune.data.layouts.columns import divided, options_of, parse_columns
 from reidtune.errors import DataError, SettingsError
 
 NAMED = {"path": "file", "identity": "name", "camera": "cam"}
@@ -125,3 +125,11 @@ def test_a_missing_column_is_told_with_the_tables_own_names(table):
     with pytest.raises(DataError, match="no column identity; its columns are: file, name, cam") as caught:
         open_dataset(table("File,Name,cam\n1.jpg,a,1\n"), columns={"path": "file"})
     assert "--column identity=name" in caught.value.hint
+
+
+def test_each_of_several_tables_gets_what_it_has():
+    tables = {0: ["file", "name"], 2: ["path", "name"], 3: None}
+    columns = {"path": "File", "identity": "name"}
+    assert divided(columns, tables, 4) == [columns, {}, {"identity": "name"}, columns]
+    assert divided({"identity": "nam"}, tables, 3) == [{"identity": "nam"}, {}, {"identity": "nam"}]
+    assert divided({}, {}, 2) == [{}, {}]

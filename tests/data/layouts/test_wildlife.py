@@ -57,6 +57,7 @@ def test_the_day_is_the_scene(table):
     assert [record.scene for record in dataset.query] == [1, 2, 2]
     assert "cameras unknown, 3 scenes; same-identity same-scene pairs" in dataset.sentence
     assert "The days of the column date are scenes." in dataset.sentence
+    assert dataset.scene_names == {0: "2024-05-01", 1: "2024-05-02", 2: "2024-05-03"}
     undated = open_dataset(table(*ROWS[:4], "5,t04,images/5.png,,left,green turtle,test"))
     assert {record.scene for record in undated.query} == {None}
     assert "days" not in undated.sentence
