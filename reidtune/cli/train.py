@@ -118,13 +118,13 @@ def train(
     if as_json:
         print_json(result)
         return
-    from reidtune.data.layouts.table import recognise as is_table
+    from reidtune.data.join import columns_for
     from reidtune.report.tables import training_summary
 
     stdout().print(training_summary(result))
-    columns = list(map(shlex.quote, options_of(run.config.data.columns)))
-    for source in run.sources:
-        command = f"reidtune evaluate {shlex.quote(source)} --delta {shlex.quote(result['run'])}"
-        if is_table(Path(source).expanduser()):
-            command = " ".join([command, *columns])
+    data_settings = run.config.data
+    mappings = columns_for(run.sources, data_settings.layout, data_settings.columns)
+    for source, mapping in zip(run.sources, mappings, strict=True):
+        words = ["reidtune", "evaluate", source, "--delta", result["run"], *options_of(mapping)]
+        command = " ".join(map(shlex.quote, words))
         stdout().print(f"Evaluate it: {clean(command)}", soft_wrap=True)

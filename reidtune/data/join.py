@@ -43,7 +43,7 @@ def open_datasets(
         return open_dataset(sources[0], layout, protocol, columns)
     layouts = _layouts(layout, len(sources))
     _refuse_twice(sources)
-    mappings = _mappings(sources, layouts, columns or {})
+    mappings = columns_for(sources, layout, columns or {})
     parts = [
         open_dataset(source, layout=name, columns=mapping or None)
         for source, name, mapping in zip(sources, layouts, mappings, strict=True)
@@ -129,10 +129,9 @@ def _refuse_twice(sources: Sequence[str | Path]) -> None:
         seen[path] = source
 
 
-def _mappings(
-    sources: Sequence[str | Path], layouts: Sequence[str | None], columns: Mapping[str, str]
-) -> list[dict[str, str]]:
+def columns_for(sources: Sequence[str | Path], layout: str | None, columns: Mapping[str, str]) -> list[dict[str, str]]:
     """The part of ``columns`` that is for each source; see :func:`reidtune.data.layouts.columns.divided`."""
+    layouts = _layouts(layout, len(sources))
     tables: dict[int, list[str] | None] = {}
     for place, (source, name) in enumerate(zip(sources, layouts, strict=True)):
         path = source_path(source)

@@ -117,7 +117,9 @@ def test_the_command_line(small_world, table, flags, tmp_path, capsys):
     assert command([*train, "--output", str(tmp_path / "run")]) == 0
     out = capsys.readouterr()
     assert "2 datasets joined for training: 14 identities" in out.err
-    assert "--column" not in out.out  # the dataset that is named for evaluation is no table
+    first, second = [line for line in out.out.splitlines() if line.startswith("Evaluate it: ")]
+    assert "--column" not in first  # it is no table
+    assert second.endswith(" ".join(f"--column {what}={name}" for what, name in COLUMNS.items()))
     assert command(["inspect", str(tmp_path / "run")]) == 0
     assert "dataset 2   hash" in capsys.readouterr().out
     assert command(["train", "--data", table]) == 2
