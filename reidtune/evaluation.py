@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reidtune.analysis import Analysis, check_analysis
+from reidtune.camera_names import by_name
 from reidtune.cameras import choose_use, use_sentence
 from reidtune.config import parse_image_size
 from reidtune.data import Dataset, check_files, open_dataset, require_split
@@ -65,6 +66,7 @@ def plan_evaluation(
         check_analysis(analysis, dataset.protocol)
     use = None
     if header is not None:
+        dataset = by_name(dataset, header.settings, header.data, cameras)
         everything = (*dataset.query, *dataset.gallery)
         use = choose_use(header.settings, everything, header.data.get("hash") == manifest, cameras)
         if sentence := use_sentence(use, header.settings):

@@ -15,6 +15,7 @@ from reidtune.data import open_dataset
 from reidtune.delta import read_header
 from reidtune.embedding import embed_to_file
 from reidtune.errors import DeltaError, SettingsError
+from reidtune.evaluation import plan_evaluation
 from reidtune.training.run import open_run
 from tests.training.reporter import Silent
 
@@ -118,3 +119,8 @@ def test_a_delta_travels_with_its_names(small_world, tmp_path, capsys):
     places = [header.data["camera_names"].index(names[record.camera]) for record in some]
     wanted = load(tmp_path / "run").embed_images([record.path for record in some], cameras=places)
     assert np.allclose(np.load(tmp_path / "features.npy"), wanted, atol=1e-5)
+    plan = plan_evaluation(open_dataset(part), tmp_path / "run", cameras="known")
+    assert plan.cameras == "known"
+    assert [record.camera for record in plan.dataset.query] == places
+    alone = plan_evaluation(open_dataset(part), tmp_path / "run", cameras="mean")
+    assert [record.camera for record in alone.dataset.query] != places
