@@ -142,8 +142,9 @@ def test_ctrl_c_keeps_what_is_done(photos, backbone):
     command = [sys.executable, "-m", "reidtune", "search", str(photos), backbone, "--text", "x", "--batch-size", "1"]
     # The index is written early, which also says that the loop runs; images are read slowly, so that it does for long.
     script = (
-        "import sys, time, reidtune.retrieval.index as index\n"
+        "import signal, sys, time, reidtune.retrieval.index as index\n"
         "from reidtune.cli.app import run\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a test run in the background ignores it
         "index.SAVE_SECONDS, read = 0.2, index.read_image\n"
         "index.read_image = lambda file: (time.sleep(0.1), read(file))[1]\n"
         "sys.exit(run(sys.argv[1:]))"
