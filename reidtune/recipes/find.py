@@ -23,6 +23,18 @@ def recipe_summary(name: str) -> str:
     return first.removeprefix("#").strip()
 
 
+def recipe_text(name: str) -> str:
+    """A shipped recipe as it stands, with its comments.
+
+    Raises :class:`SettingsError` if there is no such recipe.
+    """
+    if name not in (names := recipe_names()):
+        raise SettingsError(
+            f'There is no shipped recipe "{name}".{did_you_mean(name, names)}', f"Shipped: {', '.join(names)}."
+        )
+    return (_FOLDER / f"{name}.toml").read_text(encoding="utf-8")
+
+
 def read_recipe(recipe: str | Path) -> dict[str, Any]:
     """The raw values of a shipped recipe, a TOML file, or the recipe in a run folder.
 
