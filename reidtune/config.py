@@ -115,10 +115,15 @@ def flatten(config: RunConfig) -> dict[str, Any]:
     return _flatten(config.model_dump())
 
 
+FREE = ("device", "workers", "micro_batch")
+"""Settings of [training] with which a resumed run may go on otherwise than it began."""
+
+
 def changed_settings(old: RunConfig, new: RunConfig) -> list[str]:
-    """Dotted names of the settings that differ and change a result: the device and the workers do not count."""
+    """Dotted names of the settings that differ and change a result; those that change nothing but speed and memory do
+    not count."""
     before, after = flatten(old), flatten(new)
-    names = sorted({*before, *after} - {"training.device", "training.workers"})
+    names = sorted({*before, *after} - {f"training.{name}" for name in FREE})
     return [name for name in names if before.get(name) != after.get(name)]
 
 

@@ -195,6 +195,11 @@ class TrainingSection(_Section):
         description="identity: batches of identities x instances; shuffle: every sample once an epoch",
     )
     instances: int = Field(default=4, gt=0, description="samples of each identity in a batch (sampler identity)")
+    micro_batch: Annotated[int | None, _Off] = Field(
+        default=None,
+        gt=0,
+        description="samples in the towers at once, the losses still over the batch; a forward pass dearer; none: all",
+    )
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="fp32 or bf16 (autocast; weights stay fp32)")
     workers: int = Field(default=2, ge=0, description="processes that read images; changes nothing but speed")
     device: str = Field(

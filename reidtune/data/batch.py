@@ -33,6 +33,15 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         return Batch(*(None if part is None else part.to(device) for part in vars(self).values()))
 
+    def split(self, size: int | None) -> list[Batch]:
+        """Batches of ``size`` samples in order, the last one with what is left; ``None``: the batch itself."""
+        parts = list(vars(self).values())
+        count = next(len(part) for part in parts if part is not None)
+        if size is None or size >= count:
+            return [self]
+        starts = range(0, count, size)
+        return [Batch(*(None if part is None else part[start : start + size] for part in parts)) for start in starts]
+
 
 def make_batch(
     images: Tensor | None,

@@ -9,14 +9,17 @@ from reidtune.config import LossSection
 from reidtune.losses.contrastive import supervised_contrastive
 from reidtune.losses.identity import BNNeck, cross_entropy_smooth
 from reidtune.losses.metric import metric_loss
+from reidtune.losses.objective import SHARED
 from reidtune.losses.triplet import triplet_of
+
+TEXTS = f"{SHARED}texts"
 
 
 class ClipReidObjective(nn.Module):
     """Stage 1, with outputs ``cached`` and ``text`` [B, D]: SupCon(cached → text) + SupCon(text → cached).
 
     Stage 2, with outputs ``row`` [B, d] (class row before the last block), ``image`` [B, d + D] (class row behind it
-    and its projection) and ``texts`` [C, D] (fixed features of the identities' sentences): identity · Σ
+    and its projection) and :data:`TEXTS` [C, D] (fixed features of the identities' sentences): identity · Σ
     CE_smooth(BNNeck) of the two features + triplet · Σ hardest of all three + ``matching`` · CE_smooth(projection ·
     textsᵀ) + metric_weight · (the loss that ``config.metric`` names, of ``image``, which is what is ranked).
     """
@@ -59,7 +62,7 @@ class ClipReidObjective(nn.Module):
             parts["triplet"] = torch.stack([triplet_of(config, one, labels) for one in every]).sum()
             total = total + config.triplet * parts["triplet"]
         if self.matching:
-            scores_of_texts = projected @ outputs["texts"].T
+            scores_of_texts = projected @ outputs[TEXTS].T
             parts["matching"] = cross_entropy_smooth(scores_of_texts, labels, config.label_smoothing)
             total = total + self.matching * parts["matching"]
         if self.metric is not None:

@@ -10,7 +10,9 @@ from reidtune.losses.identity import BNNeck, cross_entropy_smooth
 from reidtune.losses.metric import metric_loss
 from reidtune.losses.triplet import triplet_of
 
-STATISTICS = "statistics/"  # prefix of sums over the batch among the outputs of an encoder
+# Prefixes among the outputs of an encoder; all others have a row a sample.
+STATISTICS = "statistics/"  # sums over the batch
+SHARED = "shared/"  # constants, without a gradient
 
 
 class IdentityObjective(nn.Module):

@@ -17,7 +17,7 @@ from reidtune.data.loader import eval_loader
 from reidtune.data.record import Record
 from reidtune.data.transforms import EvalTransform
 from reidtune.errors import SettingsError
-from reidtune.losses.clip_reid import ClipReidObjective
+from reidtune.losses.clip_reid import TEXTS, ClipReidObjective
 from reidtune.methods.base import DIFFERENCE_RANK, BaseSettings, Facts, Method, Stage, check_losses
 from reidtune.model import Model, image_walk
 from reidtune.tuning.class_feature import BEFORE_LAST, ClassFeature
@@ -144,7 +144,7 @@ class ClipReid(Method):
         assert self._texts is not None
         walk = image_walk(batch)
         features = model.encode_images(batch.images, walk)
-        return {"image": features, "row": walk.outputs[BEFORE_LAST], "texts": self._texts}
+        return {"image": features, "row": walk.outputs[BEFORE_LAST], TEXTS: self._texts}
 
     def objective(
         self,

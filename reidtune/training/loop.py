@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from reidtune.config import RunConfig
 from reidtune.data.batch import Batch
@@ -25,6 +25,7 @@ from reidtune.training.batches import BatchSource
 from reidtune.training.optimiser import build_optimiser, set_learning_rate
 from reidtune.training.schedule import plan_steps, sampler_for, stage_settings
 from reidtune.training.state import Interrupted, Progress, load_state, save_state, stop_signals
+from reidtune.training.step import forward
 
 _SAVE_SECONDS = 300.0  # within an epoch, the state is saved this often
 
@@ -88,6 +89,13 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
         tuner.load_state_dict(saved["tuner"])
         objective.load_state_dict(saved["objective"])
     optimiser = _enter_stage(plan.stages[progress.stage], task, objective)
+
+    def encode(batch: Batch, place: int) -> dict[str, Tensor]:
+        # Components of other packages may draw from torch's own generator: a part computed twice draws the same.
+        torch.manual_seed(derive_seed("step", config.seed, progress.step, *([place] if place else [])))
+        with autocast(model, config.training.precision):
+            return task.method.encode(model, batch)
+
     if resume:
         optimiser.load_state_dict(saved["optimiser"])
 
@@ -118,20 +126,16 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
             tuner.train()
             objective.train()
             for batch in _kept_on_bad_data(batches, keep):
-                torch.manual_seed(derive_seed("step", config.seed, progress.step))  # for components of other packages
                 rate = plan.learning_rate(progress.step, config)
                 set_learning_rate(optimiser, rate)
-                with autocast(model, config.training.precision):
-                    outputs = task.method.encode(model, batch)
-                assert batch.labels is not None
-                loss, parts = objective(outputs, batch.labels.to(device))
-                if not math.isfinite(value := loss.item()):
+                done = forward(encode, objective, batch.to(device), parts_of=config.training.micro_batch)
+                if not math.isfinite(value := done.loss.item()):
                     raise ReidtuneError(
                         f"The loss became {value} at step {progress.step + 1} (epoch {progress.epoch + 1}).",
                         f"Lower the learning rate ({rate:g} in that step). An earlier state is kept in {run}.",
                     )
                 optimiser.zero_grad(set_to_none=True)
-                loss.backward()
+                done.backward()
                 if config.optimiser.clip_norm is not None:
                     everything = [p for group in optimiser.param_groups for p in group["params"]]
                     torch.nn.utils.clip_grad_norm_(everything, config.optimiser.clip_norm)
@@ -139,7 +143,7 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
 
                 progress.step += 1
                 progress.batch += 1
-                for name, part in {"loss": loss, **parts}.items():
+                for name, part in {"loss": done.loss, **done.parts}.items():
                     progress.sums[name] = progress.sums.get(name, 0.0) + part.item()
                 reporter.step(progress.step, value)
                 if stop:

@@ -7,7 +7,7 @@ from reidtune.config import LossSection
 from reidtune.data import open_dataset
 from reidtune.delta import read_header, read_tensors
 from reidtune.errors import SettingsError
-from reidtune.losses.clip_reid import ClipReidObjective
+from reidtune.losses.clip_reid import TEXTS, ClipReidObjective
 from reidtune.losses.identity import cross_entropy_smooth
 from reidtune.losses.triplet import batch_hard_triplet
 from reidtune.methods.clip_reid import ClipReid, ClipReidSettings
@@ -64,7 +64,7 @@ def test_the_second_objective_is_the_published_sum():
     row, image, texts = (torch.randn(*shape, generator=generator) for shape in ((6, 4), (6, 7), (3, 3)))
     labels = torch.tensor([0, 0, 1, 1, 2, 2])
     objective = ClipReidObjective(4, 3, 3, LossSection(identity=0.25), matching=1.0)
-    loss, parts = objective({"row": row, "image": image, "texts": texts}, labels)
+    loss, parts = objective({"row": row, "image": image, TEXTS: texts}, labels)
     heads = [
         cross_entropy_smooth(neck(part), labels)
         for neck, part in zip(objective.necks, image.split([4, 3], 1), strict=True)
@@ -82,7 +82,7 @@ def test_the_second_objective_takes_a_metric_loss_of_what_is_ranked():
     row, image, texts = (torch.randn(*shape) for shape in ((6, 4), (6, 7), (3, 3)))
     labels = torch.tensor([0, 0, 1, 1, 2, 2])
     objective = ClipReidObjective(4, 3, 3, LossSection(metric="arcface", metric_weight=0.5), matching=1.0)
-    loss, parts = objective({"row": row, "image": image, "texts": texts}, labels)
+    loss, parts = objective({"row": row, "image": image, TEXTS: texts}, labels)
     assert objective.metric.loss.W.shape == (7, 3)
     assert torch.equal(parts["metric"], objective.metric(image, labels))
     others = sum(parts[name] for name in ("identity", "triplet", "matching"))

@@ -1,0 +1,126 @@
+"""Forward and backward of one optimiser step: in one piece, or in parts that together give the very same gradients.
+
+Losses of a batch look at all of its features, so parts cannot each have their own loss. Two passes make them exact
+(cached gradients, Gao et al. 2021, arXiv 2101.06983): features of all parts without autograd, the loss and its gradient
+with respect to every feature, then each part once more with autograd, to carry its share of that gradient on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from reidtune.data.batch import Batch
+from reidtune.losses.objective import SHARED, STATISTICS
+
+Outputs = dict[str, Tensor]
+Encode = Callable[[Batch, int], Outputs]
+"""A batch, or the part of that number, to what the objective needs; called twice for a part, it must give the same."""
+
+Objective = Callable[[Outputs, Tensor], tuple[Tensor, dict[str, Tensor]]]
+
+
+class Exchange(Protocol):
+    """How the processes that share a batch see all of it; each has a slice of its rows."""
+
+    def gather(self, outputs: Outputs) -> Outputs:
+        """The outputs of the whole batch from those of this process, detached: rows joined, statistics added."""
+
+    def labels(self, labels: Tensor) -> Tensor:
+        """The labels [B] of the whole batch."""
+
+    def own(self, gradients: Mapping[str, Tensor]) -> Outputs:
+        """From gradients of the whole batch's outputs those of this process's; of statistics all is its own."""
+
+    def encode(self, encode: Encode, part: Batch, place: int, last: bool) -> Outputs:
+        """``encode`` with autograd; with the ``last`` part's backward pass gradients of all processes are added up."""
+
+
+@dataclass
+class Forward:
+    """The loss of a batch and its ``parts`` before weighting; :meth:`backward` adds to the gradients."""
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+    backward: Callable[[], None]
+
+
+def forward(
+    encode: Encode, objective: Objective, batch: Batch, *, parts_of: int | None = None, exchange: Exchange | None = None
+) -> Forward:
+    """The loss of ``batch`` (of this process's share where there is an ``exchange``).
+
+    ``parts_of`` is how many samples go through the towers at once; ``None``: all. Outputs named ``statistics/…`` are
+    sums over samples, ``shared/…`` constants, and all others have a row a sample.
+    """
+    assert batch.labels is not None
+    if exchange is None and (parts_of is None or parts_of >= len(batch.labels)):
+        loss, parts = objective(encode(batch, 0), batch.labels)
+        return Forward(loss, parts, lambda: torch.autograd.backward(loss))
+
+    pieces = batch.split(parts_of)
+    if len(pieces) == 1:  # its graph is kept: one pass is enough
+        assert exchange is not None
+        kept = exchange.encode(encode, pieces[0], 0, True)
+        found = [kept]
+    else:
+        kept = None
+        with torch.no_grad():
+            found = [encode(piece, place) for place, piece in enumerate(pieces)]
+    own = joined([{name: value.detach() for name, value in outputs.items()} for outputs in found])
+    whole = own if exchange is None else exchange.gather(own)
+    leaves = {name: value.requires_grad_(_varies(name, value)) for name, value in whole.items()}
+    labels = batch.labels if exchange is None else exchange.labels(batch.labels)
+    loss, parts = objective(leaves, labels)
+
+    def backward() -> None:
+        torch.autograd.backward(loss)
+        gradients = {name: value.grad for name, value in leaves.items() if value.grad is not None}
+        mine = gradients if exchange is None else exchange.own(gradients)
+        start = 0
+        for place, piece in enumerate(pieces):
+            last = place == len(pieces) - 1
+            if kept is not None:
+                outputs = kept
+            elif exchange is not None:
+                outputs = exchange.encode(encode, piece, place, last)
+            else:
+                outputs = encode(piece, place)
+            assert piece.labels is not None
+            _carry_on(outputs, mine, slice(start, start + len(piece.labels)))
+            start += len(piece.labels)
+
+    return Forward(loss, parts, backward)
+
+
+def joined(parts: Sequence[Mapping[str, Tensor]]) -> Outputs:
+    """The outputs of a batch from those of its parts: rows joined, statistics added, shared ones taken once."""
+    found: Outputs = {}
+    for name, first in parts[0].items():
+        values = [part[name] for part in parts]
+        if name.startswith(SHARED):
+            found[name] = first
+        elif name.startswith(STATISTICS):
+            found[name] = torch.stack(values).sum(dim=0)
+        else:
+            found[name] = torch.cat(values)
+    return found
+
+
+def _varies(name: str, value: Tensor) -> bool:
+    return value.is_floating_point() and not name.startswith(SHARED)
+
+
+def _carry_on(outputs: Outputs, gradients: Mapping[str, Tensor], rows: slice) -> None:
+    """The backward pass of a part, from its share of the gradients of the whole batch's outputs."""
+    roots, given = [], []
+    for name, value in outputs.items():
+        if name in gradients and value.requires_grad:
+            roots.append(value)
+            given.append((gradients[name] if name.startswith(STATISTICS) else gradients[name][rows]).to(value.dtype))
+    if roots:
+        torch.autograd.backward(roots, given)
