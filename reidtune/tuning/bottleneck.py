@@ -7,6 +7,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidtune.backbone.walk import Walk
 from reidtune.tuning.dropout import row_dropout
 
 NORMAL_STD = 0.02
@@ -30,12 +31,12 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.down.bias)
         nn.init.zeros_(self.up.bias)
 
-    def forward(self, tokens: Tensor, dropout: float = 0.0, seeds: Tensor | None = None, place: str = "") -> Tensor:
+    def forward(self, tokens: Tensor, walk: Walk, dropout: float = 0.0, place: str = "") -> Tensor:
         """Rows [..., d] → [..., d]; dropout acts on the bottleneck while training."""
         if self.norm is not None:
             tokens = self.norm(tokens)
         hidden = F.relu(self.down(tokens))
         if self.training:
-            hidden = row_dropout(hidden, dropout, seeds, place)
+            hidden = row_dropout(hidden, dropout, walk, place)
         outcome: Tensor = self.up(hidden)
         return outcome

@@ -12,7 +12,7 @@ from reidtune.backbone.walk import Walk
 from reidtune.fusion import modality_of
 from reidtune.tuning.component import Component
 
-_KNOWN = ("seeds", "labels", "cameras", "scenes", "samples", "modality")  # of each image of a walk
+_KNOWN = ("kept", "seeds", "labels", "cameras", "scenes", "samples", "modality")  # of each image of a walk
 
 
 class ByModality(Component):

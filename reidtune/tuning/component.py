@@ -33,8 +33,14 @@ class Component(nn.Module):
     transient: tuple[str, ...] = ()
 
     def reads_all_tokens(self) -> bool:
-        """Whether this component needs rows that the feature does not depend on, such as a text's padding."""
+        """Whether this component needs rows that the feature does not depend on: a text's padding, and rows other than
+        the pooled one of the last block, from its queries on."""
         return False
+
+    def observe(self, walk: Walk, layer: int, tokens: Tensor) -> None:
+        """For a component that reads all tokens, but none behind attention of the last block: it gets them here [B, N,
+        d], and afterwards the pooled row alone, ``walk.kept``, as all others do."""
+        raise NotImplementedError
 
     def embed(self, walk: Walk, place: str, tokens: Tensor) -> Tensor:
         raise NotImplementedError

@@ -56,7 +56,7 @@ class LowRank(Component):
             return outputs
         pair = pairs[name]
         if self.training:
-            inputs = row_dropout(inputs, self.dropout, walk.seeds, f"low-rank/{layer}/{name}")
+            inputs = row_dropout(inputs, self.dropout, walk, f"low-rank/{layer}/{name}")
         return outputs + self.scale * F.linear(F.linear(inputs, pair.A), pair.B)
 
     def merge(self, values: dict[str, Tensor], tower: Tower) -> bool:

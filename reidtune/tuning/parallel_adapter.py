@@ -36,5 +36,5 @@ class ParallelAdapter(Component):
 
     def beside_mlp(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
         adapter = self.get_submodule(str(layer))
-        added: Tensor = self.scale * adapter(tokens, self.dropout, walk.seeds, f"adapter/{layer}")
+        added: Tensor = self.scale * adapter(tokens, walk, self.dropout, f"adapter/{layer}")
         return added

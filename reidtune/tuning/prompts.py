@@ -35,7 +35,7 @@ class VisualPrompts(Component):
             return tokens
         rows = self.rows[layer].expand(len(tokens), -1, -1).to(tokens.dtype)
         if self.training:
-            rows = row_dropout(rows, self.dropout, walk.seeds, f"prompts/{layer}")
+            rows = row_dropout(rows, self.dropout, walk, f"prompts/{layer}")
         walk.rows.before = self.count
         patches = tokens[:, self.leading + (self.count if layer else 0) :]
         return torch.cat([tokens[:, : self.leading], rows, patches], dim=1)

@@ -31,5 +31,5 @@ class SequentialAdapter(Component):
 
     def _adapted(self, walk: Walk, name: str, tokens: Tensor) -> Tensor:
         adapter = self.get_submodule(name)
-        adapted: Tensor = tokens + self.scale * adapter(tokens, self.dropout, walk.seeds, f"sequential/{name}")
+        adapted: Tensor = tokens + self.scale * adapter(tokens, walk, self.dropout, f"sequential/{name}")
         return adapted

@@ -38,9 +38,25 @@ class Tuner(nn.Module):
         return self._sites.get((walk.kind, site), [])
 
     def reads_all_tokens(self, walk: Walk) -> bool:
-        return any(
-            component.reads_all_tokens() for component in self.components().values() if walk.kind in component.towers
-        )
+        return bool(self._readers(walk))
+
+    def first_block(self, tower: Tower) -> int:
+        return 0
+
+    def observes(self, walk: Walk) -> bool:
+        return all(component.serves("observe") for component in self._readers(walk))
+
+    def observe(self, walk: Walk, layer: int, tokens: Tensor) -> None:
+        for component in self._readers(walk):
+            component.observe(walk, layer, tokens)
+
+    def _readers(self, walk: Walk) -> list[Component]:
+        """The components of this tower that read all tokens."""
+        return [
+            component
+            for component in self.components().values()
+            if walk.kind in component.towers and component.reads_all_tokens()
+        ]
 
     def embed(self, walk: Walk, place: str, tokens: Tensor) -> Tensor:
         for component in self.at(walk, "embed"):
