@@ -44,7 +44,8 @@ class Tuner(nn.Module):
         return 0
 
     def observes(self, walk: Walk) -> bool:
-        return all(component.serves("observe") for component in self._readers(walk))
+        readers = self._readers(walk)
+        return bool(readers) and all(component.serves("observe") for component in readers)
 
     def observe(self, walk: Walk, layer: int, tokens: Tensor) -> None:
         for component in self._readers(walk):
