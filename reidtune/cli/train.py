@@ -45,6 +45,13 @@ def train(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0 or mps.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
+    memory: Annotated[str | None, typer.Option(help="What it may take at the most, such as 8GB.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Blocks computed again in the backward pass: auto, none, all or a number.")
+    ] = None,
+    micro_batch: Annotated[
+        str | None, typer.Option(help="Samples in the towers at once, the loss still of the batch: auto, none, N.")
+    ] = None,
     image_size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH in pixels, such as 256x128.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     init_from: Annotated[Path | None, typer.Option(help="Start from this delta's values.")] = None,
@@ -83,6 +90,9 @@ def train(
         "training.device": device,
         "training.precision": precision,
         "training.workers": workers,
+        "training.memory": memory,
+        "training.checkpoint": checkpoint,
+        "training.micro_batch": micro_batch,
         "optimiser.lr": lr,
         **parse_set(settings or ()),
     }
@@ -114,7 +124,7 @@ def train(
     from reidtune.report.progress import TerminalReporter
 
     with TerminalReporter(notes) as reporter:
-        result = run.train(prepared, reporter)
+        result = run.train(prepared, reporter, lambda sentence: note(notes, sentence))
     if as_json:
         print_json(result)
         return

@@ -13,7 +13,7 @@ from reidtune.errors import SettingsError
 
 OFF = (
     "training.steps",
-    "training.micro_batch",
+    "training.memory",
     "optimiser.clip_norm",
     "loss.metric",
 )  # unset they are "none", everything else is "auto"

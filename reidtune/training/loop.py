@@ -23,6 +23,7 @@ from reidtune.model import Model
 from reidtune.seeds import derive_seed, seeded
 from reidtune.training.batches import BatchSource
 from reidtune.training.optimiser import build_optimiser, set_learning_rate
+from reidtune.training.precision import autocast
 from reidtune.training.schedule import plan_steps, sampler_for, stage_settings
 from reidtune.training.state import Interrupted, Progress, load_state, save_state, stop_signals
 from reidtune.training.step import forward
@@ -60,6 +61,7 @@ class Task:
     run: Path
     identity: dict[str, Any]
     resume_command: str
+    micro_batch: int | None = None  # samples that go through the towers at once
 
 
 def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
@@ -128,7 +130,7 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
             for batch in _kept_on_bad_data(batches, keep):
                 rate = plan.learning_rate(progress.step, config)
                 set_learning_rate(optimiser, rate)
-                done = forward(encode, objective, batch.to(device), parts_of=config.training.micro_batch)
+                done = forward(encode, objective, batch.to(device), parts_of=task.micro_batch)
                 if not math.isfinite(value := done.loss.item()):
                     raise ReidtuneError(
                         f"The loss became {value} at step {progress.step + 1} (epoch {progress.epoch + 1}).",
@@ -216,10 +218,6 @@ def _finish_epoch(task: Task, progress: Progress, reporter: Reporter, steps: int
     progress.sums = {}
     _write_table(task.run / "metrics.csv", progress.rows)
     reporter.epoch(row)
-
-
-def autocast(model: Model, precision: str) -> torch.autocast:
-    return torch.autocast(model.backbone.device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def _prefixed(metrics: dict[str, Any]) -> dict[str, Any]:

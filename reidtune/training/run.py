@@ -26,7 +26,9 @@ from reidtune.errors import ReidtuneError, SettingsError
 from reidtune.methods.registry import find_method
 from reidtune.model import default_backbone
 from reidtune.retrieval.validate import CARVED_SPLIT, OWN_SPLIT, validate, validate_text
-from reidtune.training.loop import Reporter, Task, autocast, train
+from reidtune.training.loop import Reporter, Task, train
+from reidtune.training.memory_plan import set_recomputed, settle
+from reidtune.training.precision import autocast, hold_in_bf16
 from reidtune.training.prepare import Prepared, delta_header, prepare
 from reidtune.training.start import take_values
 from reidtune.training.state import STATE_FILE, load_state
@@ -58,8 +60,10 @@ class Run:
         """Everything checked and loaded; see :func:`reidtune.training.prepare.prepare`."""
         return prepare(self.sources, self.config, say, self.dataset)
 
-    def train(self, prepared: Prepared, reporter: Reporter) -> dict[str, Any]:
-        """Train, and return the object that ``train --json`` prints.
+    def train(
+        self, prepared: Prepared, reporter: Reporter, say: Callable[[str], None] = lambda sentence: None
+    ) -> dict[str, Any]:
+        """Train, and return the object that ``train --json`` prints; ``say`` gets sentences for the user.
 
         Raises:
             SettingsError: the data or the backbone of a resumed run changed.
@@ -73,6 +77,10 @@ class Run:
             if self.init_from is not None:
                 take_values(self.init_from, prepared)
             self._start_folder(backbone)
+
+        if config.training.precision == "bf16":
+            hold_in_bf16(model)
+        micro_batch = settle(prepared, say)
 
         def metrics_now() -> dict[str, Any]:
             model.tuner.eval()
@@ -112,9 +120,13 @@ class Run:
             run=self.output,
             identity=identity,
             resume_command=f"reidtune train {data_arguments(self.sources)} --resume {shlex.quote(str(self.output))}",
+            micro_batch=micro_batch,
         )
         begun = time.monotonic()
-        progress = train(task, reporter, resume=self.resumes)
+        try:
+            progress = train(task, reporter, resume=self.resumes)
+        finally:
+            set_recomputed(prepared, 0)
         delta = self.output / "delta.safetensors"
         return {
             "schema": 1,
