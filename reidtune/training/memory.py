@@ -68,7 +68,8 @@ def peak_bytes(work: Callable[[], Any], device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device) - before)
     with _Live() as live:
         work()
-    return live.most
+    most: int = live.most
+    return most
 
 
 def resident_bytes() -> int | None:
