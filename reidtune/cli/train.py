@@ -10,6 +10,7 @@ import typer
 
 from reidtune.cli.console import clean, note, print_json, stderr, stdout
 from reidtune.cli.options import Activation, Backbone, Columns, Json, Layout, Pretrained, Protocol, Quiet
+from reidtune.cli.stopping import stops_at_once
 
 EXAMPLES = (
     "reidtune train demo",
@@ -21,6 +22,7 @@ EXAMPLES = (
 )
 
 
+@stops_at_once
 def train(
     data: Annotated[str | None, typer.Argument(help="A folder, a CSV or JSONL table, or demo.", metavar="DATA")] = None,
     more: Annotated[

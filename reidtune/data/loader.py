@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ __all__ = ["Item", "Loaded", "check_files", "eval_loader", "read_image", "train_
 
 Item = tuple[int, int]  # index of the record, seed of its augmentation
 Loaded = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+_GRACE = 120  # seconds from SIGTERM to the end of a worker that is still there
 
 
 def train_loader(
@@ -168,6 +170,16 @@ def _load(
 
 
 def _start_worker(_: int) -> None:
-    """Leave Ctrl-C to the main process, which ends the workers, and let the system's own SIGTERM end a worker."""
+    """Leave Ctrl-C and SIGTERM to the main process, which finishes its step first and then ends the workers. Both may
+    be sent to a whole group of processes (by a terminal, timeout, Slurm); a worker that nobody ends leaves by itself
+    after a while."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if not hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _leave_later)
+
+
+def _leave_later(number: int, frame: FrameType | None) -> None:
+    signal.alarm(_GRACE)

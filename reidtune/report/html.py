@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
-import secrets
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -15,7 +13,7 @@ from PIL import Image
 
 from reidtune import __version__
 from reidtune.data.scan import show
-from reidtune.errors import ReidtuneError
+from reidtune.files import not_written, write_whole
 from reidtune.report.matches import are_wide, counts_of, heading_of, model_of, pictures_of
 from reidtune.report.tables import visible
 
@@ -116,15 +114,11 @@ def write_page(page: str, path: Path) -> None:
     Raises:
         ReidtuneError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, page)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise ReidtuneError(f"The page {path} could not be written: {error.strerror or error}.") from error
+        raise not_written(path, error, "Make room or choose another file, and run it again.", "The page ") from error
 
 
 def _query(result: SearchResult) -> str:
