@@ -89,12 +89,10 @@ def _row(item: str) -> Row:
     find_method(method)  # says what is near to a name that does not exist
     own = parse_set(text if "." in text.partition("=")[0] else f"settings.{text}" for text in _split(rest) if text)
     for name in own:
-        section = name.partition(".")[0]
-        if section in SHARED or section in ("method", "seed"):
-            hint = (
-                f"Set it for all of them: --set {name}={own[name]}" if section in SHARED else "Use --methods, --seeds."
+        if name.partition(".")[0] in SHARED:
+            raise SettingsError(
+                f"{item} sets {name}, which is the same for all rows.", f"Set it for all: --set {name}={own[name]}"
             )
-            raise SettingsError(f"{item} sets {name}, which is the same for all rows.", hint)
     if colon and not own:
         raise SettingsError(f"{item} sets nothing.", f"For example: {method}, or {method}:optimiser.lr=1e-3")
     return Row(item, method, flags={"method": method, **own})

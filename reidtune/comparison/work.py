@@ -52,10 +52,17 @@ class Work:
             self.settings.open(row, self.seeds[0], self.output)
         if self.anew or not self.output.exists():
             return
-        if not self.output.is_dir() or (any(self.output.iterdir()) and not (self.output / JSON_FILE).is_file()):
+        known = any((self.output / name).is_file() for name in (JSON_FILE, BASELINE_FILE))
+        if not self.output.is_dir() or (any(self.output.iterdir()) and not known):
             raise SettingsError(
                 f"The output folder {self.output} is not empty, and holds no comparison.",
                 "Choose another --output, or write there all the same with --force.",
+            )
+        before = _data_of(self.output / JSON_FILE)
+        if before not in (None, self.settings.dataset.manifest()["hash"]):
+            raise SettingsError(
+                f"The data is not the one that the comparison in {self.output} was started on.",
+                "Compare into another --output, or begin anew with --force.",
             )
         changed: dict[str, list[str]] = {}
         for row in self.rows:
@@ -70,20 +77,23 @@ class Work:
             )
 
     def do(self) -> dict[str, Any]:
-        """Do what is not done yet; the files of the comparison are written after every run."""
+        """Do what is not done yet. ``compare.json`` is written after every run, the other files in the end, also in
+        that of an interruption."""
         hashes = [test.manifest()["hash"] for test in self.tests.values()]
         for row, seed in self.runs():
             folder = self.output / row.folder(seed)
             self.measured[row.name, seed] = Measured() if self.anew else read_measured(folder, hashes)
         self._compare_with_nothing(hashes)
-        for row in self.rows:
-            self._count(row)
-        self._write()
-        left = [(row, seed) for row, seed in self.runs() if not self._is_settled(row, seed)]
-        for place, (row, seed) in enumerate(left, 1):
-            self.say(f"Run {place} of {len(left)}: {row.name}, seed {seed}.")
-            self._attempt(row, (seed,), partial(self._train, row, seed))
-            self._write()
+        try:
+            for row in self.rows:
+                self._count(row)
+            left = [(row, seed) for row, seed in self.runs() if not self._is_settled(row, seed)]
+            for place, (row, seed) in enumerate(left, 1):
+                self.say(f"Run {place} of {len(left)}: {row.name}, seed {seed}.")
+                self._attempt(row, (seed,), partial(self._train, row, seed))
+                write_result(content_of(self), self.output / JSON_FILE)
+        finally:
+            write_comparison(content_of(self), self.output)
         return content_of(self)
 
     def runs(self) -> list[tuple[Row, int]]:
@@ -96,7 +106,8 @@ class Work:
     def _compare_with_nothing(self, hashes: list[str]) -> None:
         """Evaluate the backbone alone, unless that was done."""
         path = self.output / BASELINE_FILE
-        chosen = self.settings.config.backbone.model_dump(mode="json")
+        shared = self.settings.shared
+        chosen = json.loads(json.dumps({name: shared[name] for name in shared if name.startswith("backbone.")}))
         try:
             content = {} if self.anew else json.loads(path.read_text(encoding="utf-8"))
             if content.get("settings") == chosen and [one["data"]["hash"] for one in content["tests"]] == hashes:
@@ -173,5 +184,10 @@ class Work:
         for seed in seeds:
             self.problems[row.name, seed] = problem
 
-    def _write(self) -> None:
-        write_comparison(content_of(self), self.output)
+
+def _data_of(path: Path) -> str | None:
+    """The hash of the data that a ``compare.json`` is of; ``None`` where it says nothing."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["data"]["hash"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
