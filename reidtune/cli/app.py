@@ -19,7 +19,7 @@ from reidtune.errors import ReidtuneError
 # Command and module of reidtune.cli; the function is called like the module. A module may have EXAMPLES, and COMMAND, a
 # class of command of its own.
 COMMANDS = (
-    *("train", "evaluate", "embed", "search", "export", "inspect", "data", "demo"),
+    *("train", "evaluate", "compare", "embed", "search", "export", "inspect", "data", "demo"),
     *("methods", "recipes", "backbones"),
 )
 ALIASES = {"eval": "evaluate"}

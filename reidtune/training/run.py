@@ -179,8 +179,10 @@ def open_run(
     resume: Path | None = None,
     init_from: Path | None = None,
     force: bool = False,
+    dataset: Dataset | None = None,
 ) -> Run:
     """Resolve the settings of a run, new or resumed; several datasets are joined. Nothing is written, no image is read.
+    A new run takes ``dataset`` where the source is listed already.
 
     Raises:
         SettingsError: wrong settings (all of them named), an output folder that is in use, or a resumed run whose
@@ -193,9 +195,8 @@ def open_run(
         raise SettingsError("Say what to train on.", "For example: reidtune train demo")
     fallback = {"backbone.name": default_backbone(*sources)}
     config, origins = resolve_with_origins(recipe, flags, fallback=fallback)
-    dataset = None
     if len(find_method(config.method).tasks) > 1:  # its shipped recipe depends on what the data is
-        dataset = _listed(sources, config)
+        dataset = dataset or _listed(sources, config)
         if dataset is not None and dataset.task != "image":
             config, origins = resolve_with_origins(recipe, flags, fallback=fallback, task=dataset.task)
     config = _complete(config)
