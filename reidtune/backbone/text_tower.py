@@ -48,6 +48,7 @@ class TextTower(Tower):
         self.tokenizer: str = config.get("tokenizer", CLIP_BPE)
         self.start = 1 if self.tokenizer == CLIP_BPE or self.pooling == "first" else 0
         self.placeholder = 0 if self.eos_id == 1 else 1
+        self.front = tuple(f"{self.prefix}{name}" for name in ("token_embedding", "positional_embedding", "cls_emb"))
         self.last_norm = f"{self.prefix}ln_final"
         held = (f"{self.prefix}text_projection{part}" for part in ("", ".weight"))
         self.projection = next((name for name in held if name in self.parameters), None)

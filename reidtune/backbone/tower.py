@@ -50,8 +50,8 @@ class Tower:
     ``layers`` L, ``heads``, ``output_width`` D, ``prefix`` (the state-dict prefix of the tower's own parameters),
     ``linears`` (the linear maps of a block by name), ``pooling`` (which rows make the feature), ``last_norm`` and
     ``projection`` (parameter names of the last LayerNorm and of the matrix that makes the feature, ``None`` without
-    one), ``recomputed`` (how many blocks keep their input alone and are computed again for the backward pass; to be
-    set).
+    one), ``front`` (how the names of the parameters begin that are read in front of the blocks), ``recomputed`` (how
+    many blocks keep their input alone and are computed again for the backward pass; to be set).
     """
 
     kind: str
@@ -61,6 +61,7 @@ class Tower:
     pooling: str
     last_norm: str
     projection: str | None = None
+    front: tuple[str, ...] = ("",)  # not known: all that are not in a block
 
     def __init__(
         self,
@@ -96,6 +97,17 @@ class Tower:
     def names(self) -> list[str]:
         """State-dict names of the parameters that make this tower's features, in order."""
         return [name for name in self.parameters if name.startswith(self.prefix)]
+
+    def reader(self, name: str) -> int:
+        """The first block that reads the parameter ``name``: 0 also for those in front of the blocks, the number of
+        blocks for those behind."""
+        if name.startswith(blocks := f"{self.blocks}."):
+            return int(name.removeprefix(blocks).partition(".")[0])
+        return 0 if name.startswith(self.front) else self.layers
+
+    def names_from(self, first: int) -> list[str]:
+        """Those that nothing before block ``first`` reads; all of them for 0."""
+        return [name for name in self.names() if self.reader(name) >= first]
 
     def norm_names(self) -> list[str]:
         """Those of its LayerNorms."""

@@ -17,7 +17,7 @@ from reidtune.data.open import DEMOS
 from reidtune.data.record import Dataset
 from reidtune.errors import DataError, SettingsError
 from reidtune.training.loop import Reporter
-from reidtune.training.state import Interrupted
+from reidtune.training.stop import Interrupted
 
 SEEDS = (1, 2, 3)
 

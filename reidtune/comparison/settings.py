@@ -12,7 +12,8 @@ from reidtune.config import RunConfig, changed_settings, flatten, resolve_config
 from reidtune.data.record import Dataset
 from reidtune.errors import SettingsError
 from reidtune.recipes.emit import OFF
-from reidtune.training.run import RECIPE_FILE, Run, open_run
+from reidtune.training.folder import RECIPE_FILE
+from reidtune.training.run import Run, open_run
 from reidtune.training.state import STATE_FILE
 
 FREE = ("training.device", "training.workers")  # a comparison may go on with others

@@ -22,7 +22,7 @@ from reidtune.report.comparison_files import JSON_FILE, write_comparison
 from reidtune.report.output import write_result
 from reidtune.training.loop import Reporter
 from reidtune.training.prepare import Prepared
-from reidtune.training.state import Interrupted
+from reidtune.training.stop import Interrupted
 
 BASELINE_FILE = f"{BASELINE}.json"
 Key = tuple[str, int]  # a row's name and a seed

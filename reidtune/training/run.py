@@ -19,6 +19,7 @@ from reidtune.data.record import Dataset
 from reidtune.delta import write_delta
 from reidtune.errors import ReidtuneError, SettingsError
 from reidtune.files import remove_partials
+from reidtune.methods.base import EVERYTHING
 from reidtune.methods.registry import find_method
 from reidtune.model import default_backbone
 from reidtune.retrieval.validate import CARVED_SPLIT, OWN_SPLIT, validate, validate_text
@@ -251,7 +252,7 @@ def _complete(config: RunConfig) -> RunConfig:
     from reidtune.config import validate_settings
 
     settings = validate_settings(find_method(config.method).Settings, config.settings)
-    return replace_values(config, {"settings": settings.model_dump(mode="json")})
+    return replace_values(config, {"settings": settings.model_dump(mode="json", context=EVERYTHING)})
 
 
 def _short_name(sources: Sequence[str]) -> str:
