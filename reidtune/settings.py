@@ -240,6 +240,7 @@ class TrainingSection(_Section):
         description="samples in the towers at once, losses still of the batch; none: all; auto: as fits the memory",
     )
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="fp32 or bf16 (autocast; weights stay fp32)")
+    compile: bool = Field(default=False, description="torch.compile for the blocks of the towers, where it works")
     workers: int = Field(default=2, ge=0, description="processes that read images; changes nothing but speed")
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps"

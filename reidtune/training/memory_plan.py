@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from reidtune.backbone.tower import Tower
 from reidtune.errors import SettingsError
 from reidtune.settings import parse_bytes
 from reidtune.training.batches import BatchSource
@@ -240,7 +241,7 @@ def measure(prepared: Prepared, recomputed: int) -> Footprint:
 
 def set_recomputed(prepared: Prepared, blocks: int) -> None:
     """How many blocks of each tower are computed again from now on."""
-    for tower in _towers(prepared):
+    for tower in towers_of(prepared):
         tower.recomputed = blocks
 
 
@@ -248,13 +249,14 @@ def gigabytes(count: int) -> str:
     return f"{count / 1e9:.2f} GB"
 
 
-def _towers(prepared: Prepared) -> list[Any]:
+def towers_of(prepared: Prepared) -> list[Tower]:
+    """The towers that a training of this data goes through."""
     backbone = prepared.model.backbone
     return [backbone.image, *([backbone.text] if prepared.dataset.task == "text" else [])]
 
 
 def _layers(prepared: Prepared) -> int:
-    layers: list[int] = [tower.layers for tower in _towers(prepared)]
+    layers: list[int] = [tower.layers for tower in towers_of(prepared)]
     return max(layers)
 
 

@@ -23,9 +23,10 @@ from reidtune.methods.base import EVERYTHING
 from reidtune.methods.registry import find_method
 from reidtune.model import default_backbone
 from reidtune.retrieval.validate import CARVED_SPLIT, OWN_SPLIT, validate, validate_text
+from reidtune.training.compiled import compiled
 from reidtune.training.folder import RECIPE_FILE, holds_run, read_beginning, start_folder
 from reidtune.training.loop import Reporter, Task, train
-from reidtune.training.memory_plan import set_recomputed, settle
+from reidtune.training.memory_plan import set_recomputed, settle, towers_of
 from reidtune.training.out_of_memory import OutOfMemory
 from reidtune.training.precision import autocast, hold_in_bf16
 from reidtune.training.prepare import Prepared, delta_header, prepare
@@ -134,8 +135,10 @@ class Run:
             command=f"reidtune train {data_arguments(self.sources)}",
         )
         begun = time.monotonic()
+        towers = towers_of(prepared) if config.training.compile else []
         try:
-            progress = train(task, reporter, resume=self.resumes)
+            with compiled(towers, say):
+                progress = train(task, reporter, resume=self.resumes)
         except OutOfMemory as error:
             with stop.at_once():
                 raise with_fixes(error, prepared, task.resume_command) from None
