@@ -67,6 +67,8 @@ def serve():
         begun = time.monotonic()
         if not (child := os.fork()):
             os.close(reading)
+            if "arguments" in task:
+                _command(task, writing)
             _child(task, opened, prepared, writing)
         os.close(writing)
         if task.get("seconds") is not None:
@@ -105,6 +107,41 @@ def _child(task, opened, prepared, writing):
         chosen.train(prepared, Silent())
         os.write(writing, json.dumps({"operations": done}).encode())
         code = 0
+    finally:
+        os._exit(code)
+
+
+def _command(task, writing):
+    """Run a command line; ``signals`` are sent to this process, ``apart`` seconds from each other, when the function
+    ``during`` (module:name) is called for the ``call``-th time, which then takes for ever."""
+    import importlib
+
+    from reidtune.cli.app import run
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
+    sys.stderr = said = io.StringIO()
+    if "during" in task:
+        module, _, path = task["during"].partition(":")
+        *owners, name = path.split(".")
+        owner = importlib.import_module(module)
+        for part in owners:
+            owner = getattr(owner, part)
+        real, calls = getattr(owner, name), []
+
+        def slow(*args, **kwargs):
+            calls.append(1)
+            if len(calls) == task.get("call", 1):
+                for number in task["signals"]:
+                    os.kill(os.getpid(), number)
+                    time.sleep(task.get("apart", 0))
+                time.sleep(task.get("lasts", 100))
+            return real(*args, **kwargs)
+
+        setattr(owner, name, slow)
+    code = 1
+    try:
+        code = run(task["arguments"])
+        os.write(writing, json.dumps({"said": said.getvalue()}).encode())
     finally:
         os._exit(code)
 
