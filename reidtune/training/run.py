@@ -68,7 +68,10 @@ class Run:
             Interrupted: Ctrl-C or SIGTERM; see :func:`reidtune.training.loop.train`.
         """
         with stop_signals() as stop:
-            return self._train(prepared, reporter, stop, say)
+            stop.phase = "during"
+            result = self._train(prepared, reporter, stop, say)
+            stop.phase = "after"
+            return result
 
     def _train(
         self, prepared: Prepared, reporter: Reporter, stop: StopRequest, say: Callable[[str], None]
@@ -137,8 +140,7 @@ class Run:
         try:
             progress = train(task, reporter, resume=self.resumes)
         except OutOfMemory as error:
-            with stop.at_once():
-                raise with_fixes(error, prepared, task.resume_command) from None
+            raise with_fixes(error, prepared, task.resume_command, micro_batch, stop) from None
         finally:
             set_recomputed(prepared, 0)
         delta = self.output / "delta.safetensors"
