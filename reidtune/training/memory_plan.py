@@ -147,7 +147,7 @@ def plan_memory(prepared: Prepared, batch: int | None = None) -> MemoryChoice:
         budget=None if training.memory is None else parse_bytes(training.memory),
         held=held_bytes(prepared) + _READ_AHEAD * batch * input_bytes(prepared),
         batch=batch,
-        layers=_layers(prepared),
+        layers=layers_of(prepared),
         checkpoint=training.checkpoint,
         micro_batch=training.micro_batch,
     )
@@ -157,7 +157,7 @@ def settle(prepared: Prepared, say: Callable[[str], None], batch: int | None = N
     """Have the towers compute blocks again as the settings want it, and return how many samples go through them at
     once (``None``: the whole batch). Only where a limit is set something is counted first, and said."""
     training = prepared.config.training
-    layers = _layers(prepared)
+    layers = layers_of(prepared)
     if training.memory is None:
         blocks = {"auto": 0, "none": 0, "all": layers}.get(str(training.checkpoint), training.checkpoint)
         set_recomputed(prepared, int(blocks))
@@ -245,6 +245,11 @@ def set_recomputed(prepared: Prepared, blocks: int) -> None:
         tower.recomputed = blocks
 
 
+def recomputed_of(prepared: Prepared) -> int:
+    """How many blocks are computed again now."""
+    return max(int(tower.recomputed) for tower in _towers(prepared))
+
+
 def gigabytes(count: int) -> str:
     return f"{count / 1e9:.2f} GB"
 
@@ -255,7 +260,8 @@ def towers_of(prepared: Prepared) -> list[Tower]:
     return [backbone.image, *([backbone.text] if prepared.dataset.task == "text" else [])]
 
 
-def _layers(prepared: Prepared) -> int:
+def layers_of(prepared: Prepared) -> int:
+    """Blocks of the deepest tower."""
     layers: list[int] = [tower.layers for tower in towers_of(prepared)]
     return max(layers)
 

@@ -69,7 +69,10 @@ class Run:
             Interrupted: Ctrl-C or SIGTERM; see :func:`reidtune.training.loop.train`.
         """
         with stop_signals() as stop:
-            return self._train(prepared, reporter, stop, say)
+            stop.phase = "during"
+            result = self._train(prepared, reporter, stop, say)
+            stop.phase = "after"
+            return result
 
     def _train(
         self, prepared: Prepared, reporter: Reporter, stop: StopRequest, say: Callable[[str], None]
@@ -140,8 +143,7 @@ class Run:
             with compiled(towers, say):
                 progress = train(task, reporter, resume=self.resumes)
         except OutOfMemory as error:
-            with stop.at_once():
-                raise with_fixes(error, prepared, task.resume_command) from None
+            raise with_fixes(error, prepared, task.resume_command, micro_batch, stop) from None
         finally:
             set_recomputed(prepared, 0)
         delta = self.output / "delta.safetensors"
