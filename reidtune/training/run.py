@@ -132,6 +132,8 @@ class Run:
             identity=identity,
             micro_batch=micro_batch,
             command=f"reidtune train {data_arguments(self.sources)}",
+            say=say,
+            frozen=prepared.frozen,
         )
         begun = time.monotonic()
         try:
