@@ -64,9 +64,11 @@ def cached():
 
 
 def furthest(one, other):
-    """The largest difference of two deltas, as a share of the largest entry."""
+    """The largest difference of two deltas, as a share of the largest entry. What is added to keys changes nothing but
+    by rounding, of which Adam makes steps: left out."""
     ours, theirs = read_tensors(one), read_tensors(other)
     assert ours.keys() == theirs.keys()
+    theirs = {name: value for name, value in theirs.items() if not name.endswith("k_shift")}
     return max(float((ours[name] - theirs[name]).abs().max() / theirs[name].abs().max()) for name in theirs)
 
 
@@ -239,7 +241,7 @@ def test_a_dry_run_counts_what_is_kept(small_world, flags, tmp_path, small_backb
     assert (found["blocks_skipped"], found["blocks"], found["features"]) == (1, 2, False)
     assert found["images"] == len({record.images for record in prepared.train})
     assert found["bytes"] == found["images"] * (9 * 32 * 4 + 8)
-    assert 0.4 < found["forward_flops_share"] < 0.8
+    assert 0.7 < found["forward_flops_share"] < 0.95  # the other block is computed for one row
     assert cached() == []
     half = {**flags, "training.precision": "bf16"}
     assert dry_run(opened(small_world, half, tmp_path / "run")[1])["frozen"]["bytes"] == found["images"] * (9 * 64 + 8)
