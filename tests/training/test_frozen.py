@@ -12,7 +12,8 @@ from reidtune.training import frozen as module
 from reidtune.training import row_file
 from reidtune.training.plan import dry_run
 from reidtune.training.run import open_run
-from reidtune.training.state import Interrupted, load_state
+from reidtune.training.state import load_state
+from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent
 
 PLAIN = {"augmentation.flip": 0.0, "augmentation.pad": 0, "augmentation.erase": 0.0}
