@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -95,7 +96,7 @@ class Frozen:
     def bytes(self) -> int:
         return file_bytes(len(self.images), self.shape, self.dtype)
 
-    @property
+    @cached_property
     def path(self) -> Path:
         """Where the rows are kept: named by all that they depend on."""
         return cache_folder() / "frozen" / f"{self.key()}.safetensors"
@@ -151,7 +152,9 @@ class Frozen:
             )
         return None
 
-    def open(self, stages: Sequence[Stage], began_with: bool | None = None, say: Say = print) -> FrozenRows | None:
+    def open(
+        self, stages: Sequence[Stage], began_with: bool | None = None, say: Say = lambda sentence: None
+    ) -> FrozenRows | None:
         """The rows for the ``stages`` to come, from the cache folder or computed now; ``None`` where they are not used.
         Features that cannot be kept on the disk are kept in memory.
 
