@@ -136,6 +136,8 @@ class Run:
             identity=identity,
             micro_batch=micro_batch,
             command=f"reidtune train {data_arguments(self.sources)}",
+            say=say,
+            frozen=prepared.frozen,
         )
         begun = time.monotonic()
         towers = towers_of(prepared) if config.training.compile else []
