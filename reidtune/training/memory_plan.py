@@ -247,7 +247,7 @@ def set_recomputed(prepared: Prepared, blocks: int) -> None:
 
 def recomputed_of(prepared: Prepared) -> int:
     """How many blocks are computed again now."""
-    return max(int(tower.recomputed) for tower in _towers(prepared))
+    return max(int(tower.recomputed) for tower in towers_of(prepared))
 
 
 def gigabytes(count: int) -> str:
