@@ -1,0 +1,108 @@
+"""Processes that read images, where there are some; they stay between epochs, so that each is started once."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+
+from reidtune.errors import ReidtuneError, SettingsError
+
+AHEAD = 2  # batches that each worker reads before they are asked for
+Job = Callable[[], Any]
+
+
+class Workers:
+    """``count`` processes that call jobs (which must be picklable) and hand back the results in order; none where
+    ``count`` is 0. Each is ahead by at most :data:`AHEAD` jobs: that bounds the memory. They start with the first job
+    and stay until :meth:`close`."""
+
+    def __init__(self, count: int) -> None:
+        if count < 0:
+            raise SettingsError(f"The number of workers is {count}.", "Choose 0 (none) or more.")
+        self.count, self.busy = count, False
+        self._queue = _Queue()
+        self._loader: DataLoader[Any] | None = None
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Any]:
+        """The results of ``jobs``; jobs that were begun when this is left early are thrown away.
+
+        Raises:
+            ReidtuneError: a process ended unexpectedly; the others are ended.
+        """
+        if not self.count:
+            for job in jobs:
+                yield job()
+            return
+        self._queue.jobs = jobs
+        self.busy = True
+        try:
+            with told_in_words():
+                yield from self._started()
+        except ReidtuneError:
+            self.close()
+            raise
+        finally:
+            self.busy = False
+
+    def close(self) -> None:
+        self._loader = None  # its end is that of its processes
+
+    def _started(self) -> DataLoader[Any]:
+        if self._loader is None:
+            self._loader = DataLoader(
+                _Calls(),
+                batch_size=None,
+                sampler=self._queue,
+                num_workers=self.count,
+                collate_fn=_same,
+                prefetch_factor=AHEAD,
+                persistent_workers=True,
+                worker_init_fn=_start_worker,
+                generator=torch.Generator(),  # else every pass would draw from torch's own, and a resumed run differ
+            )
+        return self._loader
+
+
+@contextlib.contextmanager
+def told_in_words() -> Iterator[None]:
+    """Torch raises where a worker process ended, in whatever the main process is doing; within, it is said plainly."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ReidtuneError(
+            "A process that reads images ended unexpectedly, most likely for want of memory or shared memory.",
+            "Use fewer workers (0 reads the images in the main process), or a smaller batch.",
+        ) from error
+
+
+class _Queue(Sampler[Any]):
+    """The jobs of the pass in hand."""
+
+    def __init__(self) -> None:
+        self.jobs: Iterable[Job] = ()
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self.jobs)
+
+
+class _Calls(TorchDataset[Any]):
+    def __getitem__(self, job: Job) -> Any:
+        return job()
+
+
+def _same(result: Any) -> Any:
+    return result
+
+
+def _start_worker(_: int) -> None:
+    """Leave Ctrl-C to the main process, which ends the workers, and let the system's own SIGTERM end a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
