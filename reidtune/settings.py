@@ -201,7 +201,15 @@ class TrainingSection(_Section):
         description="samples in the towers at once, the losses still over the batch; a forward pass dearer; none: all",
     )
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="fp32 or bf16 (autocast; weights stay fp32)")
-    workers: int = Field(default=2, ge=0, description="processes that read images; changes nothing but speed")
+    workers: Annotated[int | None, _Auto] = Field(
+        default=None,
+        ge=0,
+        description="processes that read images; changes nothing but speed; auto: by the device and its cores",
+    )
+    image_cache: Literal["auto", "none", "disk"] = Field(
+        default="auto",
+        description="keep squashed images in the cache folder; changes nothing but speed; auto: where it pays",
+    )
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps"
     )

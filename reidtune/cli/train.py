@@ -114,7 +114,7 @@ def train(
     from reidtune.report.progress import TerminalReporter
 
     with TerminalReporter(notes) as reporter:
-        result = run.train(prepared, reporter)
+        result = run.train(prepared, reporter, lambda sentence: note(notes, sentence))
     if as_json:
         print_json(result)
         return

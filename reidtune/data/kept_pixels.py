@@ -125,6 +125,7 @@ class KeptPixels:
         """Delete the file; emptied first, since other processes may have it open."""
         with contextlib.suppress(OSError):
             os.truncate(self.path, 0)
+        with contextlib.suppress(OSError):
             self.path.unlink()
 
 

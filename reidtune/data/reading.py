@@ -30,7 +30,7 @@ class Reading:
     def run(self, jobs: Iterable[Job], workers: int, count: int) -> Iterator[Any]:
         """The results of ``count`` jobs from that many processes, the same ones every time; from others where these are
         at work for somebody else."""
-        if not self._stay or (self._workers is not None and self._workers.busy):
+        if not workers or not self._stay or (self._workers is not None and self._workers.busy):
             passing = Workers(min(workers, count))
             try:
                 yield from passing.run(jobs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -14,7 +15,23 @@ from torch.utils.data import Dataset as TorchDataset
 from reidtune.errors import ReidtuneError, SettingsError
 
 AHEAD = 2  # batches that each worker reads before they are asked for
+MOST = 8  # workers that nobody asked for
 Job = Callable[[], Any]
+
+
+def choose_workers(wanted: int | None, device: torch.device) -> int:
+    """``wanted``, or where that is ``None``: none on the CPU, whose cores the model needs all, else one for each core
+    but one, at most :data:`MOST`. Processes of one job on one machine (``LOCAL_WORLD_SIZE``) share the cores."""
+    if wanted is not None:
+        return wanted
+    return 0 if device.type == "cpu" else min(MOST, cores() - 1)
+
+
+def cores() -> int:
+    """Processor cores that this process may use, at least 1."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return max(1, count // max(1, int(processes))) if processes.isdecimal() else count
 
 
 class Workers:

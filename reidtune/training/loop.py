@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from reidtune.config import RunConfig
 from reidtune.data.batch import Batch
 from reidtune.data.record import Record
+from reidtune.data.waiting import Waiting
+from reidtune.data.workers import choose_workers
 from reidtune.errors import DataError, ReidtuneError
 from reidtune.methods.base import Method, Stage
 from reidtune.model import Model
@@ -60,6 +62,7 @@ class Task:
     run: Path
     identity: dict[str, Any]
     resume_command: str
+    say: Callable[[str], None] = lambda sentence: None  # told what is worth knowing meanwhile
 
 
 def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
@@ -110,6 +113,8 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
             reporter.epoch(progress.rows[-1])
         keep()
     last_save = time.monotonic()
+    workers = choose_workers(config.training.workers, device)
+    waiting = Waiting(task.say, workers)
     with stop_signals() as stop, torch.random.fork_rng():
         while progress.step < plan.steps or progress.batch:  # a state may lie between the last step and its epoch's end
             # An epoch is cut where its stage ends: another epoch, another stage, another optimiser.
@@ -121,11 +126,11 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
                 progress.epoch,
                 start=progress.batch,
                 images=stage.images,
-                workers=config.training.workers,
+                workers=workers,
             )
             tuner.train()
             objective.train()
-            for batch in _kept_on_bad_data(batches, keep):
+            for batch in _kept_on_bad_data(waiting.through(batches), keep):
                 rate = plan.learning_rate(progress.step, config)
                 set_learning_rate(optimiser, rate)
                 done = forward(encode, objective, batch.to(device), parts_of=config.training.micro_batch)
@@ -153,6 +158,7 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
                     keep()
                     last_save = time.monotonic()
 
+            waiting.end_of_epoch((plan.steps - progress.step) / plan.steps_per_epoch)
             _finish_epoch(task, progress, reporter, plan.steps, stage.validate)
             if progress.stage != plan.stage_index(progress.step):
                 progress.stage = plan.stage_index(progress.step)

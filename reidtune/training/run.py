@@ -18,8 +18,11 @@ from reidtune.backbone.load import Backbone
 from reidtune.config import RunConfig, changed_settings, replace_values, resolve_with_origins, to_toml
 from reidtune.data import label_map
 from reidtune.data.join import open_datasets
+from reidtune.data.keep import keep_pixels
 from reidtune.data.open import DEMOS
+from reidtune.data.reading import reading
 from reidtune.data.record import Dataset
+from reidtune.data.workers import choose_workers
 from reidtune.delta import write_delta
 from reidtune.delta.write import versions
 from reidtune.errors import ReidtuneError, SettingsError
@@ -28,6 +31,7 @@ from reidtune.model import default_backbone
 from reidtune.retrieval.validate import CARVED_SPLIT, OWN_SPLIT, validate, validate_text
 from reidtune.training.loop import Reporter, Task, autocast, train
 from reidtune.training.prepare import Prepared, delta_header, prepare
+from reidtune.training.schedule import plan_steps, sampler_for
 from reidtune.training.start import take_values
 from reidtune.training.state import STATE_FILE, load_state
 
@@ -58,8 +62,10 @@ class Run:
         """Everything checked and loaded; see :func:`reidtune.training.prepare.prepare`."""
         return prepare(self.sources, self.config, say, self.dataset)
 
-    def train(self, prepared: Prepared, reporter: Reporter) -> dict[str, Any]:
-        """Train, and return the object that ``train --json`` prints.
+    def train(
+        self, prepared: Prepared, reporter: Reporter, say: Callable[[str], None] = lambda sentence: None
+    ) -> dict[str, Any]:
+        """Train, and return the object that ``train --json`` prints; ``say`` is told what is worth knowing meanwhile.
 
         Raises:
             SettingsError: the data or the backbone of a resumed run changed.
@@ -76,7 +82,8 @@ class Run:
 
         def metrics_now() -> dict[str, Any]:
             model.tuner.eval()
-            options = {"batch_size": config.training.batch_size, "workers": config.training.workers}
+            workers = choose_workers(config.training.workers, backbone.device)
+            options = {"batch_size": config.training.batch_size, "workers": workers}
             with autocast(model, config.training.precision):
                 if prepared.dataset.task == "text":
                     return validate_text(
@@ -112,9 +119,14 @@ class Run:
             run=self.output,
             identity=identity,
             resume_command=f"reidtune train {data_arguments(self.sources)} --resume {shlex.quote(str(self.output))}",
+            say=say,
         )
         begun = time.monotonic()
-        progress = train(task, reporter, resume=self.resumes)
+        plan = plan_steps(prepared.method.stages(), len(sampler_for(prepared.train, config)), config)
+        every, again = [*prepared.train, *prepared.validation], plan.steps > plan.steps_per_epoch
+        kept = keep_pixels(every, backbone.preprocess, config.training.image_cache, again, say)
+        with reading(backbone.device, kept, say):
+            progress = train(task, reporter, resume=self.resumes)
         delta = self.output / "delta.safetensors"
         return {
             "schema": 1,
