@@ -59,7 +59,7 @@ class Workers:
         self._queue.jobs = jobs
         self.busy = True
         try:
-            with told_in_words():
+            with told_in_words(ConnectionError, EOFError, FileNotFoundError):  # of a socket to a worker that is gone
                 yield from self._started()
         except ReidtuneError:
             self.close()
@@ -68,7 +68,11 @@ class Workers:
             self.busy = False
 
     def close(self) -> None:
-        self._loader = None  # its end is that of its processes
+        """End the processes, also where a pass is not at its end or the traceback of an error holds it."""
+        iterator, self._loader = getattr(self._loader, "_iterator", None), None
+        if iterator is not None:
+            with contextlib.suppress(RuntimeError):  # torch's, once more, of a process that was killed
+                iterator._shutdown_workers()
 
     def _started(self) -> DataLoader[Any]:
         if self._loader is None:
@@ -87,12 +91,14 @@ class Workers:
 
 
 @contextlib.contextmanager
-def told_in_words() -> Iterator[None]:
-    """Torch raises where a worker process ended, in whatever the main process is doing; within, it is said plainly."""
+def told_in_words(*others: type[Exception]) -> Iterator[None]:
+    """Torch raises where a worker process ended, in whatever the main process is doing; within, it is said plainly, and
+    so are errors of the ``others``."""
     try:
         yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except Exception as error:
+        of_torch = isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
+        if not (of_torch or isinstance(error, others)):
             raise
         raise ReidtuneError(
             "A process that reads images ended unexpectedly, most likely for want of memory or shared memory.",
