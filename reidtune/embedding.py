@@ -22,7 +22,7 @@ from reidtune.errors import DataError, ReidtuneError, SettingsError
 from reidtune.model import Model, default_backbone, load
 from reidtune.retrieval.embed import embed_batches, embed_texts
 from reidtune.retrieval.features_file import FeatureWriter, check_target
-from reidtune.training.state import Interrupted, StopRequest, stop_signals
+from reidtune.training.stop import Interrupted, StopRequest, stop_signals
 
 Say = Callable[[str], None]
 Count = Callable[[int, int], None]

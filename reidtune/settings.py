@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -56,6 +58,38 @@ def _betas(value: Any) -> tuple[float, float]:
     if not numbers or len(value) != 2 or not all(0 <= item < 1 for item in value):
         raise ValueError(f"must be two numbers from 0 on and below 1, but is {value!r}")
     return float(value[0]), float(value[1])
+
+
+_UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+
+def parse_bytes(text: str) -> int:
+    """``"8GB"``, ``"7.5 GiB"`` → bytes; raises ``ValueError`` for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B?)", text.strip().upper())
+    unit = match and _UNITS.get(match[2] if match[2].endswith("B") else f"{match[2]}B" if match[2] else "B")
+    if not match or not unit or float(match[1]) <= 0:
+        raise ValueError(f'must be an amount of memory such as "8GB", but is {text!r}')
+    return int(float(match[1]) * unit)
+
+
+def _memory(value: str | None) -> str | None:
+    if value is not None:
+        parse_bytes(value)
+    return value
+
+
+def _count_or(*words: str) -> Callable[[Any], str | int]:
+    def check(value: Any) -> str | int:
+        if isinstance(value, str) and value.strip().isdigit():
+            value = int(value)
+        if value in words or (type(value) is int and value > 0):
+            found: str | int = value
+            return found
+        if value == 0 and type(value) is int and "none" in words:
+            return "none"
+        raise ValueError(f"must be {', '.join(words)} or a number from 1 on, but is {value!r}")
+
+    return check
 
 
 # TOML has no null: "auto" stands for a value that the run finds out, "none" for something switched off. to_toml writes
@@ -195,10 +229,15 @@ class TrainingSection(_Section):
         description="identity: batches of identities x instances; shuffle: every sample once an epoch",
     )
     instances: int = Field(default=4, gt=0, description="samples of each identity in a batch (sampler identity)")
-    micro_batch: Annotated[int | None, _Off] = Field(
-        default=None,
-        gt=0,
-        description="samples in the towers at once, the losses still over the batch; a forward pass dearer; none: all",
+    memory: Annotated[str | None, _Off, AfterValidator(_memory)] = Field(
+        default=None, description='what the training may take at the most, such as "8GB"; none: no limit'
+    )
+    checkpoint: Annotated[str | int, PlainValidator(_count_or("auto", "none", "all"))] = Field(
+        default="auto", description="blocks computed again for the backward pass; auto: as few as fit the memory"
+    )
+    micro_batch: Annotated[str | int, PlainValidator(_count_or("auto", "none"))] = Field(
+        default="auto",
+        description="samples in the towers at once, losses still of the batch; none: all; auto: as fits the memory",
     )
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="fp32 or bf16 (autocast; weights stay fp32)")
     workers: Annotated[int | None, _Auto] = Field(

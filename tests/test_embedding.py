@@ -9,7 +9,7 @@ import pytest
 from reidtune.embedding import embed_to_file
 from reidtune.errors import ReidtuneError
 from reidtune.retrieval import features_file
-from reidtune.training.state import Interrupted
+from reidtune.training.stop import Interrupted
 
 
 @pytest.fixture

@@ -52,6 +52,9 @@ class ImageTower(Tower):
     def pools_class_row(self) -> bool:
         return self.pooling == "cls"
 
+    def pooled_at(self, walk: Walk, tokens: Tensor) -> Tensor | None:
+        return torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device) if self.pools_class_row else None
+
     def patches(self, walk: Walk, tuner: SiteFunctions, images: Tensor) -> Tensor:
         """[B, 3, H, W] → [B, P, d], row by row."""
         bias = self.patch_weight.removesuffix("weight") + "bias"
@@ -73,6 +76,11 @@ class ImageTower(Tower):
 
     def __call__(self, images: Tensor, tuner: SiteFunctions, walk: Walk | None = None) -> Tensor:
         walk = walk or Walk()
+        return self.from_block(self.rows_before(images, tuner, walk, 0), tuner, walk, 0)
+
+    def rows_before(self, images: Tensor, tuner: SiteFunctions, walk: Walk, block: int) -> Tensor:
+        """The rows [B, N, d] that enter block ``block``, without what ``tuner.tokens`` does there; with the number of
+        blocks those that leave the last one, see :meth:`from_block`."""
         walk.tower = self
         patches = self.patches(walk, tuner, images)
         leading = [rows.expand(len(images), -1, -1).to(patches.dtype) for rows in self.leading_rows(walk, tuner)]
@@ -83,7 +91,13 @@ class ImageTower(Tower):
         tokens = tuner.embed(walk, "after_positions", tokens)
         tokens = self.before_blocks(walk, tuner, tokens)
         tokens = tuner.embed(walk, "after_ln_pre", tokens)
-        tokens = self.run_blocks(walk, tuner, tokens)
+        return self.through(walk, tuner, tokens, range(block))
+
+    def from_block(self, tokens: Tensor, tuner: SiteFunctions, walk: Walk, block: int) -> Tensor:
+        """Features [B, D] from the rows that :meth:`rows_before` gave for ``block``, in a walk that knows the same (its
+        ``rows`` included)."""
+        walk.tower = self
+        tokens = self.run_blocks(walk, tuner, tokens, block)
         return tuner.pool(walk, tokens, self.pooled(walk, tuner, tokens))
 
     def before_blocks(self, walk: Walk, tuner: SiteFunctions, tokens: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ class OpenClipTower(ImageTower):
     family = "open_clip ViT"
     projection = "visual.proj"
     last_norm = "visual.ln_post"
+    front = ("visual.class_embedding", "visual.positional_embedding", "visual.conv1.", "visual.ln_pre.")
 
     def __init__(self, model: nn.Module, config: dict[str, Any], output_width: int) -> None:
         parameters = dict(model.named_parameters())

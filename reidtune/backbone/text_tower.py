@@ -48,6 +48,7 @@ class TextTower(Tower):
         self.tokenizer: str = config.get("tokenizer", CLIP_BPE)
         self.start = 1 if self.tokenizer == CLIP_BPE or self.pooling == "first" else 0
         self.placeholder = 0 if self.eos_id == 1 else 1
+        self.front = tuple(f"{self.prefix}{name}" for name in ("token_embedding", "positional_embedding", "cls_emb"))
         self.last_norm = f"{self.prefix}ln_final"
         held = (f"{self.prefix}text_projection{part}" for part in ("", ".weight"))
         self.projection = next((name for name in held if name in self.parameters), None)
@@ -82,6 +83,12 @@ class TextTower(Tower):
                 "Choose a backbone with CLIP's text tower, such as ViT-B-16, or another method.",
             )
 
+    def pooled_at(self, walk: Walk, tokens: Tensor) -> Tensor | None:
+        if self.class_row is not None:
+            return None
+        assert walk.ids is not None
+        return self.ends(walk.ids)
+
     def __call__(self, ids: Tensor, tuner: SiteFunctions, walk: Walk | None = None) -> Tensor:
         walk = walk or Walk()
         walk.tower = self
@@ -98,9 +105,8 @@ class TextTower(Tower):
         tokens = tokens + self.weight(walk, tuner, f"{self.prefix}positional_embedding")[: tokens.shape[1]]
         tokens = tuner.embed(walk, "after_positions", tokens)
         tokens = self.run_blocks(walk, tuner, tokens)
-        rows = tokens[:, -1]
-        if self.class_row is None:
-            end = self.ends(ids if walk.ids is None else walk.ids)
+        rows = tokens[:, -1]  # the class row, or the only one
+        if tokens.shape[1] > 1 and (end := self.pooled_at(walk, tokens)) is not None:
             rows = tokens[torch.arange(len(tokens), device=tokens.device), end]
         rows = self.norm(walk, tuner, self.layers, "ln_final", self.last_norm, rows)
         return tuner.pool(walk, tokens, self._projected(walk, tuner, rows))

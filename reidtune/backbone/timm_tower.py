@@ -48,6 +48,7 @@ class TimmTower(ImageTower):
 
     family = "timm ViT"
     names_of_parts = NAMES
+    front = tuple(f"{TRUNK}.{name}" for name in ("cls_token", "reg_token", "pos_embed", "patch_embed.", "norm_pre."))
 
     def __init__(self, model: nn.Module, output_width: int) -> None:
         trunk: Any = model.get_submodule(TRUNK)

@@ -6,13 +6,16 @@ Families: :mod:`reidtune.backbone.open_clip_tower` (open_clip's own image towers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from reidtune.backbone.activation import lean
 from reidtune.backbone.linears import GATE, Linear
 from reidtune.backbone.walk import SiteFunctions, Walk
 
@@ -47,7 +50,8 @@ class Tower:
     ``layers`` L, ``heads``, ``output_width`` D, ``prefix`` (the state-dict prefix of the tower's own parameters),
     ``linears`` (the linear maps of a block by name), ``pooling`` (which rows make the feature), ``last_norm`` and
     ``projection`` (parameter names of the last LayerNorm and of the matrix that makes the feature, ``None`` without
-    one).
+    one), ``front`` (how the names of the parameters begin that are read in front of the blocks), ``recomputed`` (how
+    many blocks keep their input alone and are computed again for the backward pass; to be set).
     """
 
     kind: str
@@ -57,6 +61,7 @@ class Tower:
     pooling: str
     last_norm: str
     projection: str | None = None
+    front: tuple[str, ...] = ("",)  # not known: all that are not in a block
 
     def __init__(
         self,
@@ -79,16 +84,30 @@ class Tower:
         self.layers = layers
         self.heads = heads
         self.output_width = output_width
-        self.activation: nn.Module = model.get_submodule(f"{blocks}.0.{names.activation}")
+        activation = model.get_submodule(f"{blocks}.0.{names.activation}")
+        self.activation: nn.Module = lean(activation)
+        self._activation_name = repr(activation)
+        self.recomputed = 0
         self.epsilons = {name: module.eps for name, module in model.named_modules() if isinstance(module, nn.LayerNorm)}
 
     def variant(self) -> str:
         """What else makes the function, which weights do not tell: for the fingerprint."""
-        return f"{self.family}, {self.activation!r}"
+        return f"{self.family}, {self._activation_name}"
 
     def names(self) -> list[str]:
         """State-dict names of the parameters that make this tower's features, in order."""
         return [name for name in self.parameters if name.startswith(self.prefix)]
+
+    def reader(self, name: str) -> int:
+        """The first block that reads the parameter ``name``: 0 also for those in front of the blocks, the number of
+        blocks for those behind."""
+        if name.startswith(blocks := f"{self.blocks}."):
+            return int(name.removeprefix(blocks).partition(".")[0])
+        return 0 if name.startswith(self.front) else self.layers
+
+    def names_from(self, first: int) -> list[str]:
+        """Those that nothing before block ``first`` reads; all of them for 0."""
+        return [name for name in self.names() if self.reader(name) >= first]
 
     def norm_names(self) -> list[str]:
         """Those of its LayerNorms."""
@@ -119,20 +138,60 @@ class Tower:
     def weight(self, walk: Walk, tuner: SiteFunctions, name: str) -> Tensor:
         return tuner.weight(walk, name, self.parameters[name])
 
-    def run_blocks(self, walk: Walk, tuner: SiteFunctions, tokens: Tensor) -> Tensor:
-        """Rows [B, N, d] through all blocks."""
-        for layer in range(self.layers):
-            tokens = tuner.tokens(walk, layer, tokens)
+    def run_blocks(self, walk: Walk, tuner: SiteFunctions, tokens: Tensor, first: int = 0) -> Tensor:
+        """Rows [B, N, d] that enter block ``first`` through it and those behind it → [B, N, d], or [B, 1, d], the
+        pooled row alone, where nothing needs the others."""
+        return self.through(walk, tuner, tokens, range(first, self.layers))
+
+    def through(self, walk: Walk, tuner: SiteFunctions, tokens: Tensor, layers: range) -> Tensor:
+        """Rows through these blocks; the first ``recomputed`` of them that autograd would keep something of keep their
+        input alone."""
+        begun = 0
+        for layer in layers:
+            if torch.is_grad_enabled() and begun < self.recomputed and layer >= tuner.first_block(self):
+                tokens = self._recomputed(walk, tuner, layer, tokens)
+                begun += 1
+            else:
+                tokens = self.block(walk, tuner, layer, tokens)
+        return tokens
+
+    def _recomputed(self, walk: Walk, tuner: SiteFunctions, layer: int, tokens: Tensor) -> Tensor:
+        """:meth:`block`, computed again in the backward pass (Chen et al. 2016, arXiv 1604.06174)."""
+        walks = [walk]
+
+        def block(tokens: Tensor) -> Tensor:
+            own = walks.pop() if walks else replace(walk, outputs={}, statistics={}, state=dict(walk.state))
+            return self.block(own, tuner, layer, tokens)
+
+        found: Tensor = checkpoint(block, tokens, use_reentrant=False)
+        return found
+
+    def block(self, walk: Walk, tuner: SiteFunctions, layer: int, tokens: Tensor) -> Tensor:
+        """Rows [B, N, d] through block ``layer``."""
+        tokens = tuner.tokens(walk, layer, tokens)
+        pooled, all_attend = None, True
+        if layer == self.layers - 1:  # what leaves it is read in the pooled row alone
+            all_attend = tuner.reads_all_tokens(walk)
+            if not all_attend or tuner.observes(walk):
+                pooled = self.pooled_at(walk, tokens)
+        with _kept(walk, None if all_attend else pooled):
             attended = self.attended(walk, tuner, layer, tokens)
-            tokens = tuner.attention(walk, layer, tokens + attended, attended)
+            tokens = tuner.attention(walk, layer, _picked(walk, tokens) + attended, attended)
+        if pooled is not None and all_attend:
+            tuner.observe(walk, layer, tokens)
+        with _kept(walk, pooled):
+            tokens = _picked(walk, tokens)
             hidden = self.hidden(walk, tuner, layer, tokens)
             beside = tuner.beside_mlp(walk, layer, tokens)
             tokens = tokens + hidden if beside is None else tokens + hidden + beside
-            tokens = tuner.block(walk, layer, tokens)
-        return tokens
+            return tuner.block(walk, layer, tokens)
+
+    def pooled_at(self, walk: Walk, tokens: Tensor) -> Tensor | None:
+        """Which of the rows [B, N, d] of each input alone makes the feature, [B]; ``None``: several do."""
+        return None
 
     def attended(self, walk: Walk, tuner: SiteFunctions, layer: int, tokens: Tensor) -> Tensor:
-        """What attention adds to the rows; the norm comes first (CLIP, Radford et al. 2021)."""
+        """What attention adds to the rows (to ``walk.kept``); the norm comes first (CLIP, Radford et al. 2021)."""
         normed = self.block_norm(walk, tuner, layer, "ln_1", self.parts.norm_1, tokens)
         return self.scaled(walk, tuner, layer, self.parts.scale_1, self.attention(walk, tuner, layer, normed))
 
@@ -142,12 +201,18 @@ class Tower:
         return self.scaled(walk, tuner, layer, self.parts.scale_2, self.mlp(walk, tuner, layer, normed))
 
     def attention(self, walk: Walk, tuner: SiteFunctions, layer: int, tokens: Tensor) -> Tensor:
-        query, key, value = self.mapped(walk, tuner, layer, ("q", "k", "v"), tokens)
+        if walk.kept is None:
+            query, key, value = self.mapped(walk, tuner, layer, ("q", "k", "v"), tokens)
+        else:
+            key, value = self.mapped(walk, tuner, layer, ("k", "v"), tokens)
+            (query,) = self.mapped(walk, tuner, layer, ("q",), _picked(walk, tokens))
         query = self.head_norm(walk, tuner, layer, self.parts.query_norm, query)
         key = self.head_norm(walk, tuner, layer, self.parts.key_norm, key)
-        query, key = self.rotated(walk, query), self.rotated(walk, key)
+        key = self.rotated(walk, key)
+        if walk.kept is None:  # else it is a leading row, which has no rotary position
+            query = self.rotated(walk, query)
         key, value = tuner.key_value(walk, layer, key, value)
-        mask = self.mask(walk, query.shape[1], key.shape[1] - query.shape[1], query.device)
+        mask = self.mask(walk, tokens.shape[1], key.shape[1] - tokens.shape[1], query.device)
         mixed = F.scaled_dot_product_attention(
             self.split_heads(query),
             self.split_heads(key),
@@ -169,8 +234,14 @@ class Tower:
 
     def mask(self, walk: Walk, length: int, extra: int, device: torch.device) -> Tensor | None:
         """Which keys [.., length, extra + length] a query may look at: all, or the ``extra`` ones that components put
-        in front and those up to its own; ``None`` without extra keys, where attention itself can tell."""
-        return causal_mask(length, extra, device) if self.causal and extra else None
+        in front and those up to its own; ``None`` without extra keys, where attention itself can tell. Of the rows
+        ``walk.kept`` alone [B, 1, 1, extra + length]."""
+        if not self.causal:
+            return None
+        if walk.kept is not None:
+            keys = torch.arange(extra + length, device=device)
+            return (keys <= walk.kept[:, None] + extra)[:, None, None]
+        return causal_mask(length, extra, device) if extra else None
 
     def rotated(self, walk: Walk, rows: Tensor) -> Tensor:
         """Queries or keys [B, N, d] with rotary positions; without, in towers that have none."""
@@ -181,16 +252,13 @@ class Tower:
     ) -> list[Tensor]:
         """Outputs of linear maps that read the same rows; those that share a matrix are one product."""
         maps = [self.linear(layer, name) for name in names]
-        if len(maps) > 1 and len({found.weight for found in maps}) == 1:
-            weight, bias = self.weight(walk, tuner, maps[0].weight), self._joined_bias(walk, tuner, maps)
-            outputs = list(torch.split(F.linear(inputs, weight, bias), [found.outputs for found in maps], dim=-1))
+        if len({found.weight for found in maps}) == 1:
+            weight = self.weight(walk, tuner, maps[0].weight)[maps[0].start : maps[-1].start + maps[-1].outputs]
+            together = F.linear(inputs, weight, self._joined_bias(walk, tuner, maps))
+            outputs = list(torch.split(together, [found.outputs for found in maps], dim=-1))
         else:
             outputs = [
-                F.linear(
-                    inputs,
-                    self.weight(walk, tuner, found.weight),
-                    None if found.bias is None else self.weight(walk, tuner, found.bias),
-                )
+                F.linear(inputs, self.weight(walk, tuner, found.weight), self._joined_bias(walk, tuner, [found]))
                 for found in maps
             ]
         return [tuner.linear(walk, layer, name, inputs, output) for name, output in zip(names, outputs, strict=True)]
@@ -199,7 +267,9 @@ class Tower:
         held = {found.bias for found in maps}
         if len(held) == 1:
             only = held.pop()
-            return None if only is None else self.weight(walk, tuner, only)
+            if only is None:
+                return None
+            return self.weight(walk, tuner, only)[maps[0].bias_start : maps[-1].bias_start + maps[-1].outputs]
         biases = [None if found.bias is None else self.weight(walk, tuner, found.bias) for found in maps]
         other = next(bias for bias in biases if bias is not None)
         return torch.cat(
@@ -235,6 +305,23 @@ class Tower:
     def _layer_norm(self, walk: Walk, tuner: SiteFunctions, name: str, tokens: Tensor) -> Tensor:
         weight, bias = (self.weight(walk, tuner, f"{name}.{part}") for part in ("weight", "bias"))
         return F.layer_norm(tokens, (tokens.shape[-1],), weight, bias, self.epsilons[name])
+
+
+@contextmanager
+def _kept(walk: Walk, rows: Tensor | None) -> Iterator[None]:
+    """Within, sites get these rows alone. Left also where a block that is computed again is broken off."""
+    walk.kept = rows
+    try:
+        yield
+    finally:
+        walk.kept = None
+
+
+def _picked(walk: Walk, tokens: Tensor) -> Tensor:
+    """Of rows [B, N, d] those that are kept, [B, 1, d]; all where all are, or where they are picked already."""
+    if walk.kept is None or tokens.shape[1] == 1:
+        return tokens
+    return tokens[torch.arange(len(tokens), device=tokens.device), walk.kept].unsqueeze(1)
 
 
 def causal_mask(length: int, extra: int, device: torch.device) -> Tensor:

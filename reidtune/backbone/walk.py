@@ -45,6 +45,7 @@ class Walk:
     scenes: Tensor | None = None
     samples: Tensor | None = None
     modality: Tensor | None = None
+    kept: Tensor | None = None  # the tower sets it: [B], the only row that a site still gets, where not all
     rows: ExtraRows = field(default_factory=ExtraRows)  # shared by walks that know a part of the batch
     outputs: dict[str, Tensor] = field(default_factory=dict)
     statistics: dict[str, Tensor] = field(default_factory=dict)
@@ -66,7 +67,17 @@ class SiteFunctions(Protocol):
 
     def reads_all_tokens(self, walk: Walk) -> bool:
         """Whether something is computed from rows that the feature does not depend on, such as a text's padding; if
-        not, the tower may leave them out."""
+        not, the tower may leave them out: columns of a batch of texts, and in the last block all rows but the pooled
+        one as soon as nothing else depends on them. Sites then get [B, 1, d], the row ``walk.kept`` of each input."""
+
+    def first_block(self, tower: Tower) -> int:
+        """The first block of the tower in which something is trained; the number of blocks: none."""
+
+    def observes(self, walk: Walk) -> bool:
+        """Whether all that reads all tokens is content with those after attention, see :meth:`observe`."""
+
+    def observe(self, walk: Walk, layer: int, tokens: Tensor) -> None:
+        """All rows after attention of the last block, before all but the pooled one are left out of it."""
 
     def embed(self, walk: Walk, place: str, tokens: Tensor) -> Tensor:
         """Token rows at ``before_positions``, ``after_positions`` or ``after_ln_pre``."""
@@ -103,5 +114,6 @@ class SiteFunctions(Protocol):
         """The rows that leave block ``layer``."""
 
     def pool(self, walk: Walk, tokens: Tensor, feature: Tensor) -> Tensor:
-        """The feature [B, D'], given all rows after the last block and the backbone's own feature [B, D]; one row a
-        sample where a sample has several inputs."""
+        """The feature [B, D'], given the rows that left the last block (the pooled one alone, [B, 1, d], where the
+        tower left out the others) and the backbone's own feature [B, D]; one row a sample where a sample has several
+        inputs."""

@@ -13,12 +13,13 @@ import typer
 
 from reidtune import __version__
 from reidtune.cli.console import plain_warnings, print_error
+from reidtune.cli.stopping import COMMAND_LINE
 from reidtune.errors import ReidtuneError
 
 # Command and module of reidtune.cli; the function is called like the module. A module may have EXAMPLES, and COMMAND, a
 # class of command of its own.
 COMMANDS = (
-    *("train", "evaluate", "embed", "search", "export", "inspect", "data", "demo"),
+    *("train", "evaluate", "compare", "embed", "search", "export", "inspect", "data", "demo"),
     *("methods", "recipes", "backbones"),
 )
 ALIASES = {"eval": "evaluate"}
@@ -72,6 +73,14 @@ def build() -> typer.Typer:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; errors have been printed."""
+    COMMAND_LINE.set(tuple(arguments))
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:  # also while the error is being said
+        return 130
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         # Typer itself prints usage errors (2) and turns Ctrl-C into 130; both arrive here as SystemExit.
         with plain_warnings():
@@ -79,8 +88,6 @@ def run(arguments: Sequence[str]) -> int:
         code = 0
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-    except KeyboardInterrupt:
-        code = 130
     except BrokenPipeError:
         code = 1
     except ReidtuneError as error:
@@ -91,6 +98,9 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if _debugging():
             raise
+        if type(error).__name__ in ("OutOfMemoryError", "MemoryError", "_ArrayMemoryError"):
+            print_error(f"There is not enough memory: {error}", "Free memory, or use smaller images or batches.")
+            return 1
         print_error(
             f"reidtune failed unexpectedly: {type(error).__name__}: {error}",
             "This is a bug. REIDTUNE_DEBUG=1 before the command shows where it happened; please report that.",

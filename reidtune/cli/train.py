@@ -10,6 +10,7 @@ import typer
 
 from reidtune.cli.console import clean, note, print_json, stderr, stdout
 from reidtune.cli.options import Activation, Backbone, Columns, Json, Layout, Pretrained, Protocol, Quiet
+from reidtune.cli.stopping import stops_at_once
 
 EXAMPLES = (
     "reidtune train demo",
@@ -21,6 +22,7 @@ EXAMPLES = (
 )
 
 
+@stops_at_once
 def train(
     data: Annotated[str | None, typer.Argument(help="A folder, a CSV or JSONL table, or demo.", metavar="DATA")] = None,
     more: Annotated[
@@ -45,6 +47,13 @@ def train(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0 or mps.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
+    memory: Annotated[str | None, typer.Option(help="What it may take at the most, such as 8GB.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Blocks computed again in the backward pass: auto, none, all or a number.")
+    ] = None,
+    micro_batch: Annotated[
+        str | None, typer.Option(help="Samples in the towers at once, the loss still of the batch: auto, none, N.")
+    ] = None,
     image_size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH in pixels, such as 256x128.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     init_from: Annotated[Path | None, typer.Option(help="Start from this delta's values.")] = None,
@@ -83,6 +92,9 @@ def train(
         "training.device": device,
         "training.precision": precision,
         "training.workers": workers,
+        "training.memory": memory,
+        "training.checkpoint": checkpoint,
+        "training.micro_batch": micro_batch,
         "optimiser.lr": lr,
         **parse_set(settings or ()),
     }

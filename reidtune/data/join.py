@@ -41,7 +41,7 @@ def open_datasets(
     """
     if len(sources) == 1:
         return open_dataset(sources[0], layout, protocol, columns)
-    layouts = _layouts(layout, len(sources))
+    layouts = layouts_for(layout, len(sources))
     _refuse_twice(sources)
     mappings = columns_for(sources, layout, columns or {})
     parts = [
@@ -103,7 +103,8 @@ def join(datasets: Sequence[Dataset], protocol: str | None = None) -> Dataset:
     )
 
 
-def _layouts(layout: str | None, number: int) -> list[str | None]:
+def layouts_for(layout: str | None, number: int) -> list[str | None]:
+    """The layout of each of ``number`` sources (``None``: recognised), of one name for all or one for each."""
     if layout is None:
         return [None] * number
     names = [name.strip() for name in layout.split(",")]
@@ -131,7 +132,7 @@ def _refuse_twice(sources: Sequence[str | Path]) -> None:
 
 def columns_for(sources: Sequence[str | Path], layout: str | None, columns: Mapping[str, str]) -> list[dict[str, str]]:
     """The part of ``columns`` that is for each source; see :func:`reidtune.data.layouts.columns.divided`."""
-    layouts = _layouts(layout, len(sources))
+    layouts = layouts_for(layout, len(sources))
     tables: dict[int, list[str] | None] = {}
     for place, (source, name) in enumerate(zip(sources, layouts, strict=True)):
         path = source_path(source)

@@ -28,6 +28,7 @@ __all__ = ["Item", "Loaded", "check_files", "eval_loader", "read_image", "train_
 
 Item = tuple[int, int]  # index of the record, seed of its augmentation
 Loaded = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+_GRACE = 120  # seconds from SIGTERM to the end of a worker that is still there
 
 
 def train_loader(

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from reidtune.errors import ReidtuneError, SettingsError
 
 AHEAD = 2  # batches that each worker reads before they are asked for
 MOST = 8  # workers that nobody asked for
+_GRACE = 120  # seconds from SIGTERM to the end of a worker that is still there
 Job = Callable[[], Any]
 
 
@@ -126,6 +128,16 @@ def _same(result: Any) -> Any:
 
 
 def _start_worker(_: int) -> None:
-    """Leave Ctrl-C to the main process, which ends the workers, and let the system's own SIGTERM end a worker."""
+    """Leave Ctrl-C and SIGTERM to the main process, which finishes its step first and then ends the workers. Both may
+    be sent to a whole group of processes (by a terminal, timeout, Slurm); a worker that nobody ends leaves by itself
+    after a while."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if not hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _leave_later)
+
+
+def _leave_later(number: int, frame: FrameType | None) -> None:
+    signal.alarm(_GRACE)

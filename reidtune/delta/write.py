@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import secrets
 import struct
 from collections.abc import Mapping
 from importlib import metadata
@@ -23,6 +20,7 @@ from reidtune.delta.format import (
     start_digest,
 )
 from reidtune.errors import ReidtuneError
+from reidtune.files import not_written, whole_file
 
 if TYPE_CHECKING:
     import torch
@@ -153,31 +151,10 @@ def _without_folder(backbone: Any) -> Any:
 
 
 def _write_atomically(path: Path, parts: list[bytes | memoryview]) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        with temporary.open("xb") as file:
+        with whole_file(path) as file:
             for part in parts:
                 file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as error:
-        earlier = " The earlier file of that name is untouched." if path.exists() else ""
-        raise ReidtuneError(
-            f"The delta {path} could not be written: {error.strerror or error}.{earlier}",
-            "Make room or choose another folder, and run the command again.",
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name survive a power cut. The file itself is safe by now, so a refusal is no error."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        hint = "Make room or choose another folder, and run the command again."
+        raise not_written(path, error, hint, "The delta ") from error

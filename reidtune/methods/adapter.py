@@ -8,7 +8,8 @@ from typing import Literal
 from pydantic import Field
 
 from reidtune.backbone.load import Backbone
-from reidtune.methods.base import MODALITIES, PER_MODALITY, TOWERS, BaseSettings, Method, Towers, each_or_shared
+from reidtune.methods.base import BLOCKS, MODALITIES, PER_MODALITY, TOWERS, BaseSettings, Method, Towers, each_or_shared
+from reidtune.tuning.blocks import last_blocks
 from reidtune.tuning.component import Component
 from reidtune.tuning.parallel_adapter import ParallelAdapter
 from reidtune.tuning.sequential_adapter import SequentialAdapter
@@ -21,6 +22,7 @@ class AdapterSettings(BaseSettings):
     width: int = Field(64, gt=0, description="bottleneck width")
     scale: float = Field(0.1, description="fixed factor on the adapter's output")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the bottleneck")
+    blocks: int = Field(0, ge=0, description=BLOCKS)
     towers: Towers = Field("auto", description=TOWERS)
     per_modality: bool = Field(False, description=PER_MODALITY)
     modalities: tuple[str, ...] = Field((), description=MODALITIES)
@@ -44,7 +46,14 @@ class Adapter(Method):
         kind = ParallelAdapter if chosen.placement == "parallel" else SequentialAdapter
         return {
             f"{prefix}adapter": each_or_shared(
-                partial(kind, tower, chosen.width, chosen.scale, chosen.dropout),
+                partial(
+                    kind,
+                    tower,
+                    chosen.width,
+                    chosen.scale,
+                    chosen.dropout,
+                    first=last_blocks(tower, chosen.blocks).start,
+                ),
                 chosen.modalities if tower.kind == "image" else (),
             )
             for prefix, tower in self.towers(backbone).items()

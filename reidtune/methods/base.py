@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from torch import Tensor, nn
 
 from reidtune.backbone.load import Backbone
@@ -31,7 +39,9 @@ from reidtune.tuning.tuner import Tuner
 Towers = Literal["auto", "image", "text", "both"]
 DIFFERENCE_RANK = "rank of the difference of every matrix; 0: the whole difference (see export --to low-rank)"
 PER_MODALITY = "an own one for each modality of multi-modal data, instead of one that all share"
+EVERYTHING = "everything"  # context of a dump that leaves no default out
 _CAMERAS = ("camera_embedding", "camera_scale", "camera_rows", "cameras")
+BLOCKS = "only the last so many blocks of a tower, and what comes behind them; 0: all"
 MODALITIES = "modalities with parts of their own; filled in from the data"
 TOWERS = "towers that are tuned: image, text or both; auto: image for image data, both for text data"
 
@@ -40,7 +50,8 @@ class BaseSettings(BaseModel):
     """Base of a method's own settings; unknown keys are refused.
 
     What it has itself is the embedding of cameras that any method for images can be trained with. Without one, it is
-    neither in recipes nor in deltas.
+    neither in recipes nor in deltas. ``blocks``, where a method has it, is in a delta only where it is not 0, so that
+    deltas of all blocks stay as they were before there was a choice; dumped with :data:`EVERYTHING` it is always there.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -66,9 +77,11 @@ class BaseSettings(BaseModel):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_cameras(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_unused(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
-        unused = _CAMERAS if self.camera_embedding == "none" else ()
+        unused: tuple[str, ...] = _CAMERAS if self.camera_embedding == "none" else ()
+        if not values.get("blocks") and info.context != EVERYTHING:
+            unused += ("blocks",)
         return {name: value for name, value in values.items() if name not in unused}
 
 

@@ -8,13 +8,15 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from reidtune.backbone.load import Backbone
-from reidtune.methods.base import DIFFERENCE_RANK, TOWERS, BaseSettings, Method, Towers
+from reidtune.methods.base import BLOCKS, DIFFERENCE_RANK, TOWERS, BaseSettings, Method, Towers
+from reidtune.tuning.blocks import last_blocks
 from reidtune.tuning.component import Component
 from reidtune.tuning.difference import Difference
 
 
 class FullSettings(BaseSettings):
     towers: Towers = Field("auto", description=TOWERS)
+    blocks: int = Field(0, ge=0, description=BLOCKS)
     difference_rank: int = Field(0, ge=0, description=DIFFERENCE_RANK)
 
 
@@ -33,7 +35,10 @@ class Full(Method):
     settings: FullSettings
 
     def components(self, backbone: Backbone) -> dict[str, Component]:
+        chosen = self.settings
         return {
-            f"{prefix}difference": Difference(tower, tower.names(), self.settings.difference_rank)
+            f"{prefix}difference": Difference(
+                tower, tower.names_from(last_blocks(tower, chosen.blocks).start), chosen.difference_rank
+            )
             for prefix, tower in self.towers(backbone).items()
         }

@@ -8,7 +8,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from reidtune.backbone.load import Backbone
-from reidtune.methods.base import MODALITIES, PER_MODALITY, TOWERS, BaseSettings, Method, Towers, each_or_shared
+from reidtune.methods.base import BLOCKS, MODALITIES, PER_MODALITY, TOWERS, BaseSettings, Method, Towers, each_or_shared
+from reidtune.tuning.blocks import last_blocks
 from reidtune.tuning.component import Component
 from reidtune.tuning.low_rank import LowRank
 
@@ -20,6 +21,7 @@ class LoraSettings(BaseSettings):
         ("q", "v"), min_length=1, description="linear maps that get a difference"
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the input of the difference")
+    blocks: int = Field(0, ge=0, description=BLOCKS)
     towers: Towers = Field("auto", description=TOWERS)
     per_modality: bool = Field(False, description=PER_MODALITY)
     modalities: tuple[str, ...] = Field((), description=MODALITIES)
@@ -46,7 +48,15 @@ class Lora(Method):
         chosen = self.settings
         return {
             f"{prefix}lora": each_or_shared(
-                partial(LowRank, tower, chosen.targets, chosen.rank, chosen.alpha, chosen.dropout),
+                partial(
+                    LowRank,
+                    tower,
+                    chosen.targets,
+                    chosen.rank,
+                    chosen.alpha,
+                    chosen.dropout,
+                    first=last_blocks(tower, chosen.blocks).start,
+                ),
                 chosen.modalities if tower.kind == "image" else (),
             )
             for prefix, tower in self.towers(backbone).items()

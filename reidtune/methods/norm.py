@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from reidtune.backbone.load import Backbone
-from reidtune.methods.base import Method
+from reidtune.methods.base import BLOCKS, BaseSettings, Method
+from reidtune.tuning.blocks import last_blocks
 from reidtune.tuning.component import Component
 from reidtune.tuning.difference import Difference
+
+
+class NormSettings(BaseSettings):
+    blocks: int = Field(0, ge=0, description=BLOCKS)
 
 
 class Norm(Method):
@@ -17,7 +24,11 @@ class Norm(Method):
     )
     parameters_vit_b16 = 39_936
     silent = "The paper tunes for few-shot classification; nothing is published for ReID."
+    Settings = NormSettings
+    settings: NormSettings
 
     def components(self, backbone: Backbone) -> dict[str, Component]:
         tower = backbone.image
-        return {"difference": Difference(tower, tower.norm_names())}
+        names = tower.names_from(last_blocks(tower, self.settings.blocks).start)
+        norms = set(tower.norm_names())
+        return {"difference": Difference(tower, [name for name in names if name in norms])}

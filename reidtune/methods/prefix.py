@@ -5,13 +5,15 @@ from __future__ import annotations
 from pydantic import Field
 
 from reidtune.backbone.load import Backbone
-from reidtune.methods.base import BaseSettings, Method
+from reidtune.methods.base import BLOCKS, BaseSettings, Method
+from reidtune.tuning.blocks import last_blocks
 from reidtune.tuning.component import Component
 from reidtune.tuning.prefix import Prefix as PrefixRows
 
 
 class PrefixSettings(BaseSettings):
     rows: int = Field(10, gt=0, description="key and value rows of every block")
+    blocks: int = Field(0, ge=0, description=BLOCKS)
 
 
 class Prefix(Method):
@@ -28,4 +30,6 @@ class Prefix(Method):
     settings: PrefixSettings
 
     def components(self, backbone: Backbone) -> dict[str, Component]:
-        return {"prefix": PrefixRows(backbone.image, self.settings.rows)}
+        tower = backbone.image
+        first = last_blocks(tower, self.settings.blocks).start
+        return {"prefix": PrefixRows(tower, self.settings.rows, first=first)}

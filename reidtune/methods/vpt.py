@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from reidtune.backbone.load import Backbone
-from reidtune.methods.base import BaseSettings, Method
+from reidtune.methods.base import BLOCKS, BaseSettings, Method
+from reidtune.tuning.blocks import last_blocks
 from reidtune.tuning.component import Component
 from reidtune.tuning.prompts import VisualPrompts
 
@@ -14,6 +15,7 @@ class VptSettings(BaseSettings):
     tokens: int = Field(10, gt=0, description="prompt rows in a prompted block")
     deep: bool = Field(True, description="own prompts in every block (deep) or only before the first (shallow)")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the prompts")
+    blocks: int = Field(0, ge=0, description=BLOCKS)
 
 
 class Vpt(Method):
@@ -27,5 +29,6 @@ class Vpt(Method):
     settings: VptSettings
 
     def components(self, backbone: Backbone) -> dict[str, Component]:
-        chosen = self.settings
-        return {"prompts": VisualPrompts(backbone.image, chosen.tokens, chosen.deep, chosen.dropout)}
+        chosen, tower = self.settings, backbone.image
+        first = last_blocks(tower, chosen.blocks).start
+        return {"prompts": VisualPrompts(tower, chosen.tokens, chosen.deep, chosen.dropout, first)}

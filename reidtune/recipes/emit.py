@@ -11,7 +11,12 @@ from pydantic import BaseModel
 
 from reidtune.errors import SettingsError
 
-OFF = ("training.steps", "training.micro_batch", "optimiser.clip_norm", "loss.metric")  # unset they are "none", everything else is "auto"
+OFF = (
+    "training.steps",
+    "training.memory",
+    "optimiser.clip_norm",
+    "loss.metric",
+)  # unset they are "none", everything else is "auto"
 
 
 def to_toml(

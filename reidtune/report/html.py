@@ -1,11 +1,9 @@
-"""What a search found as one HTML file: images inside, no script, nothing fetched from elsewhere."""
+"""Pages that are one HTML file: images inside, no script, nothing fetched from elsewhere. Here: what a search found."""
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
-import secrets
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -15,7 +13,7 @@ from PIL import Image
 
 from reidtune import __version__
 from reidtune.data.scan import show
-from reidtune.errors import ReidtuneError
+from reidtune.files import not_written, write_whole
 from reidtune.report.matches import are_wide, counts_of, heading_of, model_of, pictures_of
 from reidtune.report.tables import visible
 
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 THUMBNAIL = (320, 384)  # pixels, at most
 _QUALITY = 88
 
-_STYLE = """
+BASE_STYLE = """
 :root { color-scheme: light dark; --paper: #f6f6f4; --card: #fff; --ink: #1c1c1a; --soft: #5f5f5a; --line: #dcdcd6;
   --accent: #285aaa; }
 @media (prefers-color-scheme: dark) {
@@ -34,11 +32,15 @@ _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 70rem; padding: 1.5rem 1rem 3rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.45 system-ui, sans-serif; }
+h1 { margin: 0; font-size: 1.35rem; line-height: 1.3; overflow-wrap: anywhere; }
+p { margin: .3rem 0 0; color: var(--soft); overflow-wrap: anywhere; }
+footer { margin-top: 1.5rem; font-size: .85rem; }
+""".strip()
+
+_STYLE = """
 header { display: flex; gap: 1rem; align-items: center; margin-bottom: 1.25rem; }
 header img { width: auto; height: 8rem; max-width: 40vw; object-fit: contain; flex: none; border-radius: .4rem;
   outline: 3px solid var(--accent); }
-h1 { margin: 0; font-size: 1.35rem; line-height: 1.3; overflow-wrap: anywhere; }
-p { margin: .3rem 0 0; color: var(--soft); overflow-wrap: anywhere; }
 ol { list-style: none; margin: 0; padding: 0; display: grid; gap: .8rem;
   grid-template-columns: repeat(auto-fill, minmax(min(9.5rem, 44%), 1fr)); }
 li { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; overflow: hidden;
@@ -57,7 +59,6 @@ li div.text { padding: .5rem .65rem .6rem; }
 li b { font-variant-numeric: tabular-nums; }
 li .score { float: right; color: var(--soft); font-variant-numeric: tabular-nums; }
 li .name { display: block; color: var(--soft); font-size: .8rem; overflow-wrap: anywhere; }
-footer { margin-top: 1.5rem; font-size: .85rem; }
 @media (max-width: 30rem) { li img, li .gone { height: 12rem; } header img { height: 6rem; }
   header.many { flex-direction: column; align-items: flex-start; } header.many img { max-width: 27vw; } }
 """.strip()
@@ -69,7 +70,7 @@ def match_page(result: SearchResult) -> str:
     It follows the reader's light or dark setting and the width of the screen. Everything that comes from outside is
     escaped, and the page itself forbids scripts and requests.
     """
-    title = _text(result.text or f"{'Samples' if result.modalities else 'Images'} like this one")
+    title = text_of(result.text or f"{'Samples' if result.modalities else 'Images'} like this one")
     below = counts_of(result) if result.image is None else heading_of(result)  # the text alone is the title
     query = _query(result)
     shown = [_thumbnails(match.path, match.paths, result.modalities) for match in result.matches]
@@ -78,22 +79,10 @@ def match_page(result: SearchResult) -> str:
         _item(match, pictures, result.modalities, stacked)
         for match, pictures in zip(result.matches, shown, strict=True)
     )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>
-{_STYLE}
-</style>
-</head>
-<body>
-<header{' class="many"' if result.modalities else ""}>
+    body = f"""<header{' class="many"' if result.modalities else ""}>
 {query}<div>
 <h1>{title}</h1>
-<p>{_text(below)}.</p>
+<p>{text_of(below)}.</p>
 </div>
 </header>
 <main>
@@ -102,9 +91,28 @@ def match_page(result: SearchResult) -> str:
 </ol>
 </main>
 <footer>
-<p>Folder: {_text(show(result.index.folder.name))}</p>
-<p>{_text(model_of(result))}. Scores are cosines. Made by reidtune {__version__}.</p>
-</footer>
+<p>Folder: {text_of(show(result.index.folder.name))}</p>
+<p>{text_of(model_of(result))}. Scores are cosines. Made by reidtune {__version__}.</p>
+</footer>"""
+    return document(title, _STYLE, body)
+
+
+def document(title: str, style: str, body: str) -> str:
+    """A whole page, of a ``title`` and a ``body`` that are HTML already; ``style`` comes after :data:`BASE_STYLE`."""
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+{BASE_STYLE}
+{style}
+</style>
+</head>
+<body>
+{body}
 </body>
 </html>
 """
@@ -116,15 +124,11 @@ def write_page(page: str, path: Path) -> None:
     Raises:
         ReidtuneError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, page)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise ReidtuneError(f"The page {path} could not be written: {error.strerror or error}.") from error
+        raise not_written(path, error, "Make room or choose another file, and run it again.", "The page ") from error
 
 
 def _query(result: SearchResult) -> str:
@@ -137,11 +141,11 @@ def _query(result: SearchResult) -> str:
         return _several([picture for _, picture in there], [name for name, _ in there], "Query image", False) + "\n"
     if isinstance(pictures[0], str):
         return ""
-    return f'<img src="{_data_uri(pictures[0])}" alt="Query image {_text(result.image.name)}">\n'
+    return f'<img src="{_data_uri(pictures[0])}" alt="Query image {text_of(result.image.name)}">\n'
 
 
 def _item(match: Match, pictures: Sequence[Image.Image | str], modalities: Sequence[str], stacked: bool) -> str:
-    name = _text(match.name)
+    name = text_of(match.name)
     if modalities:
         shown = _several(pictures, modalities, f"Match {match.rank}: {name}", stacked)
     else:
@@ -155,7 +159,7 @@ def _item(match: Match, pictures: Sequence[Image.Image | str], modalities: Seque
 def _several(pictures: Sequence[Image.Image | str], modalities: Sequence[str], what: str, stacked: bool) -> str:
     """The images of a sample, each above the name of its modality."""
     figures = "".join(
-        f"<figure>{_picture(picture, f'{what}, {_text(name)}')}<figcaption>{_text(name)}</figcaption></figure>"
+        f"<figure>{_picture(picture, f'{what}, {text_of(name)}')}<figcaption>{text_of(name)}</figcaption></figure>"
         for name, picture in zip(modalities, pictures, strict=True)
     )
     return f'<div class="several{" stacked" if stacked else ""}">{figures}</div>'
@@ -163,7 +167,7 @@ def _several(pictures: Sequence[Image.Image | str], modalities: Sequence[str], w
 
 def _picture(picture: Image.Image | str, what: str) -> str:
     if isinstance(picture, str):
-        return f'<span class="gone">{_text(picture)}</span>'
+        return f'<span class="gone">{text_of(picture)}</span>'
     return f'<img src="{_data_uri(picture)}" alt="{what}">'
 
 
@@ -182,6 +186,6 @@ def _data_uri(picture: Image.Image) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _text(text: str) -> str:
+def text_of(text: str) -> str:
     """For the page's text and for quoted attributes: no markup, no control characters."""
     return escape(visible(text), quote=True)

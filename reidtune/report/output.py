@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from reidtune.errors import ReidtuneError, SettingsError
+from reidtune.errors import SettingsError
+from reidtune.files import not_written, write_whole
 
 
 def check_output(path: Path, force: bool) -> None:
@@ -35,12 +35,8 @@ def write_result(result: dict[str, Any], path: Path) -> None:
     Raises:
         ReidtuneError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, json.dumps(result, indent=2) + "\n")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise ReidtuneError(f"{path} could not be written: {error.strerror or error}.") from error
+        raise not_written(path, error, "Make room or choose another file, and run the command again.") from error

@@ -184,10 +184,17 @@ def plan_table(plan: dict[str, Any]) -> Table:
         (
             "autograd keeps",
             f"{format_bytes(memory['activation_bytes_per_image'])} {one}, "
-            f"{format_bytes(memory['activation_bytes_per_batch'])} a batch (counted)",
+            f"{format_bytes(memory['activation_bytes_per_batch'])} {_at_once(memory)} (counted)",
         ),
+        ("memory", f"{format_bytes(memory['peak_bytes'])} at the most (expected)"),
     ]
     return _pairs(rows)
+
+
+def _at_once(memory: dict[str, Any]) -> str:
+    """What is kept at once, and what is done to keep no more."""
+    again = f", {memory['recomputed_blocks']} blocks computed again" if memory["recomputed_blocks"] else ""
+    return (f"for {memory['micro_batch']} at once" if memory["micro_batch"] else "a batch") + again
 
 
 def _datasets(datasets: Sequence[dict[str, Any]], many: str) -> list[tuple[str, str]]:

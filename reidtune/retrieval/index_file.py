@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from reidtune.files import write_whole
 
 FORMAT = "1"
 _TENSORS = ("names", "stamps", "readable", "features")
@@ -47,16 +47,7 @@ def write_index(path: Path, data: IndexData, key: str) -> None:
     }
     content = save(tensors, {"reidtune-index": FORMAT, "key": key, "checksum": _checksum(tensors)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    write_whole(path, content)
 
 
 def read_index(path: Path, key: str, width: int, files: int = 1) -> IndexData:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import math
+import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,18 +18,21 @@ from reidtune.config import RunConfig
 from reidtune.data.batch import Batch
 from reidtune.data.record import Record
 from reidtune.data.waiting import Waiting
-from reidtune.data.workers import choose_workers
-from reidtune.errors import DataError, ReidtuneError
+from reidtune.data.workers import choose_workers, told_in_words
+from reidtune.errors import ReidtuneError
+from reidtune.files import not_written, rename, write_whole
 from reidtune.methods.base import Method, Stage
 from reidtune.model import Model
 from reidtune.seeds import derive_seed, seeded
 from reidtune.training.batches import BatchSource
+from reidtune.training.guard import Guard
+from reidtune.training.not_finite import BAD_BATCH, LAST_GOOD, Measured, measure, not_finite
 from reidtune.training.optimiser import build_optimiser, set_learning_rate
+from reidtune.training.precision import autocast
 from reidtune.training.schedule import plan_steps, sampler_for, stage_settings
-from reidtune.training.state import Interrupted, Progress, load_state, save_state, stop_signals
+from reidtune.training.state import Progress, load_state
 from reidtune.training.step import forward
-
-_SAVE_SECONDS = 300.0  # within an epoch, the state is saved this often
+from reidtune.training.stop import stop_signals
 
 
 class Reporter(Protocol):
@@ -61,8 +64,14 @@ class Task:
     save: Callable[[Path, dict[str, Any]], None]
     run: Path
     identity: dict[str, Any]
-    resume_command: str
+    command: str  # that trains on this data
+    micro_batch: int | None = None  # samples that go through the towers at once
+    save_seconds: float = 300.0  # within an epoch, the state is saved this often
     say: Callable[[str], None] = lambda sentence: None  # told what is worth knowing meanwhile
+
+    @property
+    def resume_command(self) -> str:
+        return f"{self.command} --resume {shlex.quote(str(self.run))}"
 
 
 def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
@@ -74,7 +83,8 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; the state is saved.
-        ReidtuneError: the loss is not finite; bad data raises DataError. The last good state stays.
+        OutOfMemory, and ReidtuneError where the loss or a gradient is not finite or a file cannot be written; bad data
+            raises DataError. The state before the step in hand is saved, if it can be.
     """
     config, model, run = task.config, task.model, task.run
     tuner, device = model.tuner, model.backbone.device
@@ -101,25 +111,27 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
 
     if resume:
         optimiser.load_state_dict(saved["optimiser"])
-
-    def keep() -> None:
-        modules: dict[str, Any] = {"tuner": tuner, "objective": objective, "optimiser": optimiser}
-        save_state(run, progress, task.identity, {name: module.state_dict() for name, module in modules.items()})
-
+    guard = Guard(run, progress, task.identity, task.resume_command, tuner, objective, optimiser)
     reporter.start(progress.step, plan.steps)
-    if not resume:
-        if task.validate is not None:
-            progress.rows.append({"epoch": 0, "step": 0, **_prefixed(task.validate())})
+    with stop_signals() as stop, guard.leaving(stop, plan.steps), told_in_words(), torch.random.fork_rng():
+        if not resume:
+            guard.keep()
+        if task.validate is not None and not progress.rows:
+            with guard.apart("the validation"):
+                metrics = task.validate()
+            progress.rows.append({"epoch": 0, "step": 0, **_prefixed(metrics)})
             reporter.epoch(progress.rows[-1])
-        keep()
-    last_save = time.monotonic()
-    workers = choose_workers(config.training.workers, device)
-    waiting = Waiting(task.say, workers)
-    with stop_signals() as stop, torch.random.fork_rng():
+        begun = None
+        workers = choose_workers(config.training.workers, device)
+        waiting = Waiting(task.say, workers)
         while progress.step < plan.steps or progress.batch:  # a state may lie between the last step and its epoch's end
             # An epoch is cut where its stage ends: another epoch, another stage, another optimiser.
             left = plan.ends[progress.stage] - progress.step
             stage = plan.stages[progress.stage]
+            if stage is not begun:
+                with guard.apart(f'the beginning of the stage "{stage.name}"'):
+                    _begin(stage, task)
+                begun = stage
             chosen = sampler_for(task.records, config, stage).batches(progress.epoch)[: left + progress.batch]
             batches = source.batches(
                 chosen,
@@ -130,114 +142,133 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
             )
             tuner.train()
             objective.train()
-            for batch in _kept_on_bad_data(waiting.through(batches), keep):
+            for batch in waiting.through(batches):
                 rate = plan.learning_rate(progress.step, config)
                 set_learning_rate(optimiser, rate)
-                done = forward(encode, objective, batch.to(device), parts_of=config.training.micro_batch)
-                if not math.isfinite(value := done.loss.item()):
-                    raise ReidtuneError(
-                        f"The loss became {value} at step {progress.step + 1} (epoch {progress.epoch + 1}).",
-                        f"Lower the learning rate ({rate:g} in that step). An earlier state is kept in {run}.",
-                    )
-                optimiser.zero_grad(set_to_none=True)
-                done.backward()
-                if config.optimiser.clip_norm is not None:
-                    everything = [p for group in optimiser.param_groups for p in group["params"]]
-                    torch.nn.utils.clip_grad_norm_(everything, config.optimiser.clip_norm)
-                optimiser.step()
-
-                progress.step += 1
-                progress.batch += 1
-                for name, part in {"loss": done.loss, **done.parts}.items():
-                    progress.sums[name] = progress.sums.get(name, 0.0) + part.item()
-                reporter.step(progress.step, value)
+                with guard.computing():
+                    done = forward(encode, objective, batch.to(device), parts_of=task.micro_batch)
+                    optimiser.zero_grad(set_to_none=True)
+                    done.backward()
+                    trained = [value for group in optimiser.param_groups for value in group["params"]]
+                    measured = measure(done.loss, done.parts, trained, config.optimiser.clip_norm)
+                    if not measured.finite():
+                        raise _not_finite(task, measured, batch, progress, rate, stage)
+                with guard.moving():
+                    optimiser.step()
+                    progress.step += 1
+                    progress.batch += 1
+                    for name, value in {"loss": measured.loss, **measured.parts}.items():
+                        progress.sums[name] = progress.sums.get(name, 0.0) + value
+                reporter.step(progress.step, measured.loss)
+                if stop or time.monotonic() - guard.saved > task.save_seconds:
+                    guard.keep()
                 if stop:
-                    keep()
-                    raise _interrupted(task, progress, plan.steps, stop.number)
-                if time.monotonic() - last_save > _SAVE_SECONDS:
-                    keep()
-                    last_save = time.monotonic()
+                    raise guard.interrupted(stop.number, plan.steps)
 
             waiting.end_of_epoch((plan.steps - progress.step) / plan.steps_per_epoch)
-            _finish_epoch(task, progress, reporter, plan.steps, stage.validate)
+            _finish_epoch(task, progress, reporter, plan.steps, stage.validate, guard)
             if progress.stage != plan.stage_index(progress.step):
-                progress.stage = plan.stage_index(progress.step)
-                progress.best = progress.best_epoch = None  # a delta of an unfinished method is no candidate
-                progress.metrics = {}
-                (run / "best.safetensors").unlink(missing_ok=True)
-                optimiser = _enter_stage(plan.stages[progress.stage], task, objective)
-            keep()
-            last_save = time.monotonic()
+                with guard.moving():
+                    progress.stage = plan.stage_index(progress.step)
+                    progress.best = progress.best_epoch = None  # a delta of an unfinished method is no candidate
+                    progress.metrics = {}
+                    (run / "best.safetensors").unlink(missing_ok=True)
+                    guard.optimiser = optimiser = _enter_stage(plan.stages[progress.stage], task, objective)
+            guard.keep()
             if stop and progress.step < plan.steps:
-                raise _interrupted(task, progress, plan.steps, stop.number)
+                raise guard.interrupted(stop.number, plan.steps)
+        if not progress.finished:
+            _finish(task, progress)
+            guard.keep()
     tuner.eval()
-    if not progress.finished:
-        best, final = run / "best.safetensors", run / "delta.safetensors"
-        if best.exists():
-            best.replace(final)
-        elif progress.best is None or not final.exists():  # else the run was stopped between the renaming and here
-            task.save(final, progress.metrics)
-        progress.finished = True
-        keep()
     return progress
 
 
+def _finish(task: Task, progress: Progress) -> None:
+    """Leave the delta; also where an earlier attempt was stopped in the midst of it."""
+    best, final = task.run / "best.safetensors", task.run / "delta.safetensors"
+    task.model.tuner.eval()
+    if progress.best is not None and best.exists():
+        try:
+            rename(best, final)
+        except OSError as error:
+            raise not_written(final, error, f"Go on with: {task.resume_command}") from error
+    elif progress.best is None or not final.exists():  # else the run was stopped between the renaming and here
+        task.save(final, progress.metrics)
+    for left in (BAD_BATCH, LAST_GOOD):  # of a step that has succeeded since
+        (task.run / left).unlink(missing_ok=True)
+    progress.finished = True
+
+
 def _enter_stage(stage: Stage, task: Task, heads: nn.Module) -> torch.optim.Optimizer:
-    """Freeze what the stage does not train, let the method prepare, and start a new optimiser on the rest."""
+    """Freeze what the stage does not train, and start a new optimiser on the rest."""
     tuner = task.model.tuner
     for name, parameter in tuner.named_parameters():
         parameter.requires_grad_(stage.trains(name))
-    tuner.eval()
-    with torch.no_grad(), autocast(task.model, task.config.training.precision):
-        task.method.begin(stage, task.model, task.records)
     settings = stage_settings(stage, task.config)
     return build_optimiser(tuner, heads if stage.heads else nn.Module(), settings, stage.trains)
 
 
-def _kept_on_bad_data(batches: Iterator[Batch], keep: Callable[[], None]) -> Iterator[Batch]:
-    """Pass batches on; where a file cannot be read, save the state, so that the run can go on once it is mended."""
-    try:
-        yield from batches
-    except DataError:
-        keep()
-        raise
+def _begin(stage: Stage, task: Task) -> None:
+    """Let the method prepare what stays fixed through the stage."""
+    task.model.tuner.eval()
+    with torch.no_grad(), autocast(task.model, task.config.training.precision):
+        task.method.begin(stage, task.model, task.records)
 
 
-def _finish_epoch(task: Task, progress: Progress, reporter: Reporter, steps: int, validates: bool) -> None:
-    """Average the losses, validate, keep the best delta, write the table of epochs."""
-    config = task.config
-    progress.epoch += 1
-    row: dict[str, Any] = {"epoch": progress.epoch, "step": progress.step}
+def _finish_epoch(
+    task: Task, progress: Progress, reporter: Reporter, steps: int, validates: bool, guard: Guard
+) -> None:
+    """Average the losses, validate, keep the best delta, write the table of epochs. Until all of that is done
+    ``progress`` stays as it is, so that the end of the epoch can be done again."""
+    epoch, best = progress.epoch + 1, None
+    row: dict[str, Any] = {"epoch": epoch, "step": progress.step}
     row |= {name: value / progress.batch for name, value in progress.sums.items()}
-    due = progress.epoch % config.training.validate_every == 0 or progress.step >= steps
+    due = epoch % task.config.training.validate_every == 0 or progress.step >= steps
     if task.validate is not None and validates and due:
-        metrics = task.validate()
+        with guard.apart("the validation"):
+            metrics = task.validate()
         row |= _prefixed(metrics)
         if progress.best is None or metrics["mAP"] > progress.best:
-            progress.best, progress.best_epoch = metrics["mAP"], progress.epoch
-            progress.metrics = {**metrics, "epoch": progress.epoch}
-            task.save(task.run / "best.safetensors", progress.metrics)
+            best = {**metrics, "epoch": epoch}
+            task.save(task.run / "best.safetensors", best)
+    table = task.run / "metrics.csv"
+    try:
+        write_whole(table, _table([*progress.rows, row]))
+    except OSError as error:
+        raise not_written(table, error, f"Make room, then go on with: {task.resume_command}") from error
+    if best is not None:
+        progress.best, progress.best_epoch, progress.metrics = best["mAP"], epoch, best
     progress.rows.append(row)
-    progress.batch = 0
-    progress.sums = {}
-    _write_table(task.run / "metrics.csv", progress.rows)
+    progress.epoch, progress.batch, progress.sums = epoch, 0, {}
     reporter.epoch(row)
 
 
-def autocast(model: Model, precision: str) -> torch.autocast:
-    return torch.autocast(model.backbone.device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+def _not_finite(
+    task: Task, measured: Measured, batch: Batch, progress: Progress, rate: float, stage: Stage
+) -> ReidtuneError:
+    assert batch.indices is not None
+    lower = "" if "lr" in stage.optimiser else f" --lr {task.config.optimiser.lr / 3:.2g}"  # a stage may have its own
+    return not_finite(
+        measured,
+        step=progress.step + 1,
+        epoch=progress.epoch + 1,
+        rate=rate,
+        indices=batch.indices.tolist(),
+        records=task.records,
+        named=lambda: list(task.model.tuner.named_parameters()),
+        run=task.run,
+        save=lambda path: task.save(path, {}),
+        again=task.resume_command,
+        anew=f"{task.command}{lower}",
+    )
 
 
 def _prefixed(metrics: dict[str, Any]) -> dict[str, Any]:
     return {f"validation {name}": metrics[name] for name in ("rank-1", "mAP") if name in metrics}
 
 
-def _interrupted(task: Task, progress: Progress, steps: int, number: int | None) -> Interrupted:
-    message = f"Interrupted at step {progress.step} of {steps}; nothing is lost, the state is in {task.run}."
-    return Interrupted(message, f"Go on with: {task.resume_command}", number or 2)
-
-
-def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+def _table(rows: list[dict[str, Any]]) -> str:
     columns: dict[str, None] = {}
     for row in rows[::-1]:  # the last row knows all losses; the first has none
         columns |= dict.fromkeys(row)
@@ -245,11 +276,4 @@ def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()} for row in rows)
-    temporary = path.with_suffix(".partial")
-    try:
-        temporary.write_text(text.getvalue())
-        temporary.replace(path)
-    except OSError as error:
-        raise ReidtuneError(
-            f"{path} could not be written: {error.strerror}.", "Make room and resume the run."
-        ) from error
+    return text.getvalue()

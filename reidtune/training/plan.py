@@ -4,52 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
 from reidtune.data import label_map
 from reidtune.data.record import cameras, identities
 from reidtune.delta.format import canonical_json
-from reidtune.training.batches import BatchSource
-from reidtune.training.loop import autocast
-from reidtune.training.memory import saved_bytes
+from reidtune.training.memory_plan import measure, plan_memory
 from reidtune.training.prepare import Prepared, delta_header
 from reidtune.training.schedule import plan_steps, sampler_for
 
-_MEMORY_SAMPLE = 2  # images, and twice as many, for counting what autograd keeps
-
 
 def dry_run(prepared: Prepared) -> dict[str, Any]:
-    """What a training would be: the object that ``train --dry-run --json`` prints. One real step on a few images
-    counts the bytes that autograd keeps; nothing is written."""
+    """What a training would be: the object that ``train --dry-run --json`` prints. Real steps on a few samples
+    count the bytes that autograd keeps, exactly, and tell the peak; nothing is written."""
     config, model, backbone = prepared.config, prepared.model, prepared.model.backbone
     sampler = sampler_for(prepared.train, config)
     plan = plan_steps(prepared.method.stages(), len(sampler), config)
     labels = label_map(prepared.train)
     texts = prepared.dataset.task == "text"
-    source = BatchSource(prepared.train, labels, texts, backbone, config, model.modalities)
-    indices = sampler.batches(0)[0][: 2 * _MEMORY_SAMPLE]
     tuner = model.tuner
-    last = plan.stages[-1]  # the one that keeps most, where there are several
-    for name, parameter in tuner.named_parameters():
-        parameter.requires_grad_(last.trains(name))
-    prepared.method.begin(last, model, prepared.train)
-    tuner.train()
-    held = [*tuner.parameters(), *backbone.model.parameters()]
-
-    def kept(count: int) -> int:
-        batch = next(source.batches([indices[:count]], 0))
-
-        def forward() -> dict[str, Tensor]:
-            with autocast(model, config.training.precision):
-                return prepared.method.encode(model, batch)
-
-        return saved_bytes(forward, held)
-
-    count = len(indices)
-    few, more = kept(count // 2), kept(count)  # what does not grow with the batch is kept once
-    per_image = (more - few) // (count - count // 2)
-    fixed = max(0, more - per_image * count)
-    tuner.eval()
+    chosen = plan_memory(prepared)
+    kept = measure(prepared, chosen.recomputed).kept
     header = canonical_json(delta_header(prepared, {}))
     tensors = sum(tensor.numel() * tensor.element_size() for tensor in tuner.tensors().values())
     return {
@@ -69,9 +42,13 @@ def dry_run(prepared: Prepared) -> dict[str, Any]:
         "parameters": {"trainable": tuner.parameter_count(), "backbone": backbone.parameter_count()},
         "bytes": tensors + len(header.encode()),
         "memory": {
-            "activation_bytes_per_image": per_image,
-            "activation_bytes_fixed": fixed,
-            "activation_bytes_per_batch": fixed + per_image * config.training.batch_size,
+            "activation_bytes_per_image": kept.per_sample,
+            "activation_bytes_fixed": kept.fixed,
+            "activation_bytes_per_batch": chosen.kept,
+            "held_bytes": chosen.held,
+            "peak_bytes": chosen.peak,
+            "recomputed_blocks": chosen.recomputed,
+            "micro_batch": chosen.micro_batch,
         },
     }
 

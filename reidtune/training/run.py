@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import platform
 import re
 import shlex
 import time
@@ -11,8 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from reidtune.backbone.load import Backbone
 from reidtune.config import RunConfig, changed_settings, replace_values, resolve_with_origins, to_toml
@@ -24,21 +20,25 @@ from reidtune.data.reading import reading
 from reidtune.data.record import Dataset
 from reidtune.data.workers import choose_workers
 from reidtune.delta import write_delta
-from reidtune.delta.write import versions
 from reidtune.errors import ReidtuneError, SettingsError
+from reidtune.files import remove_partials
+from reidtune.methods.base import EVERYTHING
 from reidtune.methods.registry import find_method
 from reidtune.model import default_backbone
 from reidtune.retrieval.validate import CARVED_SPLIT, OWN_SPLIT, validate, validate_text
-from reidtune.training.loop import Reporter, Task, autocast, train
+from reidtune.training.folder import RECIPE_FILE, holds_run, read_beginning, start_folder
+from reidtune.training.loop import Reporter, Task, train
+from reidtune.training.memory_plan import set_recomputed, settle
+from reidtune.training.out_of_memory import OutOfMemory
+from reidtune.training.precision import autocast, hold_in_bf16
 from reidtune.training.prepare import Prepared, delta_header, prepare
 from reidtune.training.schedule import plan_steps, sampler_for
+from reidtune.training.smaller import with_fixes
 from reidtune.training.start import take_values
 from reidtune.training.state import STATE_FILE, load_state
+from reidtune.training.stop import StopRequest, stop_signals
 
 _LONGEST_NAME = 100  # letters, for a folder
-RECIPE_FILE = "recipe.toml"
-ENVIRONMENT_FILE = "environment.json"
-_FILES = (RECIPE_FILE, ENVIRONMENT_FILE, "delta.safetensors", "best.safetensors", "metrics.csv", "evaluate.json")
 
 
 @dataclass
@@ -65,12 +65,18 @@ class Run:
     def train(
         self, prepared: Prepared, reporter: Reporter, say: Callable[[str], None] = lambda sentence: None
     ) -> dict[str, Any]:
-        """Train, and return the object that ``train --json`` prints; ``say`` is told what is worth knowing meanwhile.
+        """Train, and return the object that ``train --json`` prints; ``say`` gets sentences for the user.
 
         Raises:
             SettingsError: the data or the backbone of a resumed run changed.
             Interrupted: Ctrl-C or SIGTERM; see :func:`reidtune.training.loop.train`.
         """
+        with stop_signals() as stop:
+            return self._train(prepared, reporter, stop, say)
+
+    def _train(
+        self, prepared: Prepared, reporter: Reporter, stop: StopRequest, say: Callable[[str], None]
+    ) -> dict[str, Any]:
         config, model, backbone = self.config, prepared.model, prepared.model.backbone
         identity = {"data": prepared.dataset.manifest()["hash"], "backbone": backbone.fingerprint["digest"]}
         if self.resumes:
@@ -79,6 +85,12 @@ class Run:
             if self.init_from is not None:
                 take_values(self.init_from, prepared)
             self._start_folder(backbone)
+        for folder in (self.output, self.output / STATE_FILE.parent):
+            remove_partials(folder)
+
+        if config.training.precision == "bf16":
+            hold_in_bf16(model)
+        micro_batch = settle(prepared, say)
 
         def metrics_now() -> dict[str, Any]:
             model.tuner.eval()
@@ -105,7 +117,12 @@ class Run:
                 )
 
         def save(path: Path, metrics: dict[str, Any]) -> None:
-            write_delta(path, model.tuner.tensors(), delta_header(prepared, metrics))
+            try:
+                write_delta(path, model.tuner.tensors(), delta_header(prepared, metrics))
+            except ReidtuneError as error:
+                if not isinstance(error.__cause__, OSError):
+                    raise
+                raise ReidtuneError(error.message, f"Make room, then go on with: {task.resume_command}") from error
 
         task = Task(
             config=config,
@@ -118,15 +135,22 @@ class Run:
             save=save,
             run=self.output,
             identity=identity,
-            resume_command=f"reidtune train {data_arguments(self.sources)} --resume {shlex.quote(str(self.output))}",
             say=say,
+            micro_batch=micro_batch,
+            command=f"reidtune train {data_arguments(self.sources)}",
         )
-        begun = time.monotonic()
         plan = plan_steps(prepared.method.stages(), len(sampler_for(prepared.train, config)), config)
         every, again = [*prepared.train, *prepared.validation], plan.steps > plan.steps_per_epoch
-        kept = keep_pixels(every, backbone.preprocess, config.training.image_cache, again, say)
-        with reading(backbone.device, kept, say):
-            progress = train(task, reporter, resume=self.resumes)
+        begun = time.monotonic()
+        try:
+            kept = keep_pixels(every, backbone.preprocess, config.training.image_cache, again, say)
+            with reading(backbone.device, kept, say):
+                progress = train(task, reporter, resume=self.resumes)
+        except OutOfMemory as error:
+            with stop.at_once():
+                raise with_fixes(error, prepared, task.resume_command) from None
+        finally:
+            set_recomputed(prepared, 0)
         delta = self.output / "delta.safetensors"
         return {
             "schema": 1,
@@ -149,27 +173,7 @@ class Run:
                 )
 
     def _start_folder(self, backbone: Backbone) -> None:
-        places = [source if source in DEMOS else str(Path(source).expanduser().resolve()) for source in self.sources]
-        environment = {
-            "data": places if len(places) > 1 else places[0],
-            "device": str(backbone.device),
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-            "system": f"{platform.system()} {platform.machine()}",
-            "versions": versions(),
-            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
-        try:
-            self.output.mkdir(parents=True, exist_ok=True)
-            for name in (*_FILES, str(STATE_FILE)):  # of an earlier run that --force replaces
-                (self.output / name).unlink(missing_ok=True)
-            (self.output / RECIPE_FILE).write_text(self.recipe_text(), encoding="utf-8")
-            (self.output / ENVIRONMENT_FILE).write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ReidtuneError(
-                f"The run folder {self.output} cannot be written: {error.strerror or error}.",
-                "Choose another --output.",
-            ) from error
+        start_folder(self.output, self.recipe_text(), self.sources, backbone.device, self.init_from)
 
 
 def data_arguments(sources: Sequence[str]) -> str:
@@ -186,8 +190,10 @@ def open_run(
     resume: Path | None = None,
     init_from: Path | None = None,
     force: bool = False,
+    dataset: Dataset | None = None,
 ) -> Run:
     """Resolve the settings of a run, new or resumed; several datasets are joined. Nothing is written, no image is read.
+    A new run takes ``dataset`` where the source is listed already.
 
     Raises:
         SettingsError: wrong settings (all of them named), an output folder that is in use, or a resumed run whose
@@ -200,9 +206,8 @@ def open_run(
         raise SettingsError("Say what to train on.", "For example: reidtune train demo")
     fallback = {"backbone.name": default_backbone(*sources)}
     config, origins = resolve_with_origins(recipe, flags, fallback=fallback)
-    dataset = None
     if len(find_method(config.method).tasks) > 1:  # its shipped recipe depends on what the data is
-        dataset = _listed(sources, config)
+        dataset = dataset or _listed(sources, config)
         if dataset is not None and dataset.task != "image":
             config, origins = resolve_with_origins(recipe, flags, fallback=fallback, task=dataset.task)
     config = _complete(config)
@@ -228,7 +233,7 @@ def _open_resumed(
 ) -> Run:
     if recipe is not None or other is not None:
         raise SettingsError("A resumed run keeps its recipe, its output folder and its start.", "Give --resume alone.")
-    if not ((run / RECIPE_FILE).is_file() and (run / STATE_FILE).is_file()):
+    if not holds_run(run):
         raise SettingsError(f"{run} holds no run to resume.", "Give the folder that a run was written to.")
     old, origins = resolve_with_origins(str(run / RECIPE_FILE), {})
     old = _complete(old)
@@ -244,13 +249,12 @@ def _open_resumed(
             f"A resumed run keeps its settings, but these changed: {', '.join(changed)}.",
             f"Resume without them, or start a new run (with --init-from {run} to begin with its delta).",
         )
-    if not sources:
-        try:
-            places = json.loads((run / ENVIRONMENT_FILE).read_text(encoding="utf-8"))["data"]
-            sources = tuple(map(str, places)) if isinstance(places, list) else (str(places),)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SettingsError(f"{run} does not say what it was trained on.", "Give DATA as well.") from error
-    return Run(sources, new, origins, run, resumes=True)
+    begun = (run / STATE_FILE).is_file()  # else it was killed before it was: it starts again
+    start = None
+    if not sources or not begun:
+        places, start = read_beginning(run)
+        sources = sources or places
+    return Run(sources, new, origins, run, resumes=begun, init_from=start if not begun else None)
 
 
 def _complete(config: RunConfig) -> RunConfig:
@@ -258,7 +262,7 @@ def _complete(config: RunConfig) -> RunConfig:
     from reidtune.config import validate_settings
 
     settings = validate_settings(find_method(config.method).Settings, config.settings)
-    return replace_values(config, {"settings": settings.model_dump(mode="json")})
+    return replace_values(config, {"settings": settings.model_dump(mode="json", context=EVERYTHING)})
 
 
 def _short_name(sources: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from reidtune.cameras import cameras_of
 from reidtune.config import validate_settings
 from reidtune.delta import DeltaHeader, check_backbone, find_delta, read_header, read_tensors
 from reidtune.errors import DeltaError, SettingsError
-from reidtune.methods.base import Method
+from reidtune.methods.base import EVERYTHING, Method
 from reidtune.training.prepare import Prepared
 
 FREE = frozenset(
@@ -63,8 +63,8 @@ def _check_cameras(path: Path, header: DeltaHeader, prepared: Prepared) -> None:
 
 def _check_settings(path: Path, header: DeltaHeader, method: Method) -> None:
     """An earlier version may have known fewer settings: what a delta does not say has its default."""
-    theirs = validate_settings(method.Settings, header.settings).model_dump(mode="json")
-    ours = method.settings.model_dump(mode="json")
+    theirs = validate_settings(method.Settings, header.settings).model_dump(mode="json", context=EVERYTHING)
+    ours = method.settings.model_dump(mode="json", context=EVERYTHING)
     keys = [key for key in ours if key not in FREE and theirs.get(key) != ours[key]]
     if keys:
         had, has = (", ".join(f"{key} = {json.dumps(of.get(key))}" for key in keys) for of in (theirs, ours))

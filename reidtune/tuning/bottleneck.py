@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidtune.backbone.walk import Walk
 from reidtune.tuning.dropout import row_dropout
 
 NORMAL_STD = 0.02
@@ -30,12 +33,68 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.down.bias)
         nn.init.zeros_(self.up.bias)
 
-    def forward(self, tokens: Tensor, dropout: float = 0.0, seeds: Tensor | None = None, place: str = "") -> Tensor:
+    def forward(self, tokens: Tensor, walk: Walk, dropout: float = 0.0, place: str = "") -> Tensor:
         """Rows [..., d] → [..., d]; dropout acts on the bottleneck while training."""
+        if self.norm is not None and not (dropout and self.training):
+            return self._lean(tokens)
         if self.norm is not None:
             tokens = self.norm(tokens)
         hidden = F.relu(self.down(tokens))
         if self.training:
-            hidden = row_dropout(hidden, dropout, seeds, place)
+            hidden = row_dropout(hidden, dropout, walk, place)
         outcome: Tensor = self.up(hidden)
         return outcome
+
+    def _lean(self, tokens: Tensor) -> Tensor:
+        """The same without dropout; autograd keeps the rows alone, which the block's own LayerNorm keeps as well."""
+        assert self.norm is not None
+        device = tokens.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tokens.dtype
+        with torch.autocast(device, enabled=False):
+            weights = (self.norm.weight, self.norm.bias, *self.down.parameters(), *self.up.parameters())
+            added: Tensor = _NormedBottleneck.apply(tokens.flatten(0, -2), *weights, self.norm.eps, dtype)
+        return added.view(tokens.shape)
+
+
+class _NormedBottleneck(torch.autograd.Function):
+    """up(ReLU(down(LN(x)))) of rows [N, d]; what lies between is computed again for the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        tokens: Tensor,
+        norm: Tensor,
+        norm_bias: Tensor,
+        down: Tensor,
+        down_bias: Tensor,
+        up: Tensor,
+        up_bias: Tensor,
+        epsilon: float,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        normed, mean, rstd = torch.native_layer_norm(tokens.float(), tokens.shape[-1:], norm, norm_bias, epsilon)
+        ctx.save_for_backward(tokens, mean, rstd, norm, norm_bias, down, down_bias, up)
+        ctx.dtype = dtype
+        hidden = F.linear(normed.to(dtype), down.to(dtype), down_bias.to(dtype)).relu_()
+        return F.linear(hidden, up.to(dtype), up_bias.to(dtype))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        tokens, mean, rstd, norm, norm_bias, *rest = ctx.saved_tensors
+        down, down_bias, up = (value.to(ctx.dtype) for value in rest)
+        given, whole = gradients[0].to(ctx.dtype), tokens.float()
+        normed = (whole - mean).mul_(rstd).mul_(norm).add_(norm_bias).to(ctx.dtype)
+        hidden = F.linear(normed, down, down_bias).relu_()
+        of_hidden = (given @ up).mul_(hidden > 0)
+        of_tokens, of_norm, of_norm_bias = torch.ops.aten.native_layer_norm_backward(
+            (of_hidden @ down).float(), whole, whole.shape[-1:], mean, rstd, norm, norm_bias, [True, True, True]
+        )
+        of_weights = (of_hidden.T @ normed, of_hidden.sum(dim=0), given.T @ hidden, given.sum(dim=0))
+        return (
+            of_tokens.to(tokens.dtype),
+            of_norm,
+            of_norm_bias,
+            *(value.to(norm.dtype) for value in of_weights),
+            None,
+            None,
+        )

@@ -8,11 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from reidtune.backbone.tower import Tower
 from reidtune.backbone.walk import Walk
 from reidtune.fusion import modality_of
 from reidtune.tuning.component import Component
 
-_KNOWN = ("seeds", "labels", "cameras", "scenes", "samples", "modality")  # of each image of a walk
+_KNOWN = ("kept", "seeds", "labels", "cameras", "scenes", "samples", "modality")  # of each image of a walk
 
 
 class ByModality(Component):
@@ -33,6 +34,9 @@ class ByModality(Component):
 
     def serves(self, site: str) -> bool:
         return self.parts[0].serves(site)
+
+    def first_block(self, tower: Tower) -> int:
+        return self.parts[0].first_block(tower)
 
     def embed(self, walk: Walk, place: str, tokens: Tensor) -> Tensor:
         return self._each(walk, lambda part, own, rows: part.embed(own, place, tokens[rows]))

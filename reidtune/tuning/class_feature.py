@@ -30,6 +30,7 @@ class ClassFeature(Component):
             )
         self.towers = (tower.kind,)
         self.layers = tower.layers
+        self.first = max(0, tower.layers - 2)
 
     def block(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
         if layer == self.layers - 2:

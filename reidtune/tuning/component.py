@@ -31,10 +31,26 @@ class Component(nn.Module):
 
     towers: tuple[str, ...] = ("image",)
     transient: tuple[str, ...] = ()
+    first = 0  # what first_block says, for components that know it when they are made
+
+    def first_block(self, tower: Tower) -> int:
+        """The first block that this component has a part in: the rows that enter it are those of the backbone, and a
+        tuner does not ask the component before. ``tower.layers``: a part in nothing but what comes behind the blocks
+        (the last LayerNorm, the pooling, the projection); ``tower.layers + 1``: the feature is all that it reads.
+
+        0 promises nothing. So does whoever acts at ``embed``, or with ``weight`` on what lies in front of the blocks.
+        """
+        return self.first
 
     def reads_all_tokens(self) -> bool:
-        """Whether this component needs rows that the feature does not depend on, such as a text's padding."""
+        """Whether this component needs rows that the feature does not depend on: a text's padding, and rows other than
+        the pooled one of the last block, from its queries on."""
         return False
+
+    def observe(self, walk: Walk, layer: int, tokens: Tensor) -> None:
+        """For a component that reads all tokens, but none behind attention of the last block: it gets them here [B, N,
+        d], and afterwards the pooled row alone, ``walk.kept``, as all others do."""
+        raise NotImplementedError
 
     def embed(self, walk: Walk, place: str, tokens: Tensor) -> Tensor:
         raise NotImplementedError

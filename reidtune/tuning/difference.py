@@ -28,6 +28,7 @@ class Difference(Component):
     def __init__(self, tower: Tower, names: Sequence[str], rank: int = 0) -> None:
         super().__init__()
         self.towers = (tower.kind,)
+        self.first = min((tower.reader(name) for name in names), default=0)
         self.keys = {name: name.removeprefix(tower.prefix).replace(".", "/") for name in names}
         self.products: set[str] = set()
         for name, key in self.keys.items():

@@ -17,6 +17,7 @@ class FeatureMap(Component):
     def __init__(self, tower: Tower) -> None:
         super().__init__()
         self.towers = (tower.kind,)
+        self.first = tower.layers + 1  # the feature is all it reads
         self.matrix = nn.Parameter(torch.eye(tower.output_width))
 
     def pool(self, walk: Walk, tokens: Tensor, feature: Tensor) -> Tensor:

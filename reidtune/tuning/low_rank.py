@@ -31,18 +31,21 @@ class _Pair(nn.Module):
 
 
 class LowRank(Component):
-    """y = W x + (α / r) B A x for the chosen linear maps of every block.
+    """y = W x + (α / r) B A x for the chosen linear maps of every block from ``first`` on.
 
     A [r, in] starts kaiming-uniform (a = √5), B [out, r] at zero, so the start is the backbone. The product is applied
     to the activations: W + B A is never formed while training.
     """
 
-    def __init__(self, tower: Tower, targets: Sequence[str], rank: int, alpha: float, dropout: float = 0.0) -> None:
+    def __init__(
+        self, tower: Tower, targets: Sequence[str], rank: int, alpha: float, dropout: float = 0.0, first: int = 0
+    ) -> None:
         super().__init__()
         self.towers = (tower.kind,)
         self.scale = alpha / rank
         self.dropout = dropout
-        for layer in range(tower.layers):
+        self.first = first
+        for layer in range(self.first, tower.layers):
             pairs = {name: _Pair(*tower.linear_shape(name), rank) for name in targets}
             self.add_module(str(layer), nn.ModuleDict(pairs))
 
@@ -56,11 +59,11 @@ class LowRank(Component):
             return outputs
         pair = pairs[name]
         if self.training:
-            inputs = row_dropout(inputs, self.dropout, walk.seeds, f"low-rank/{layer}/{name}")
+            inputs = row_dropout(inputs, self.dropout, walk, f"low-rank/{layer}/{name}")
         return outputs + self.scale * F.linear(F.linear(inputs, pair.A), pair.B)
 
     def merge(self, values: dict[str, Tensor], tower: Tower) -> bool:
-        for layer in range(tower.layers):
+        for layer in range(self.first, tower.layers):
             for name, pair in self.pairs(layer).items():
                 place = tower.linear(layer, name)
                 values[place.weight][place.start : place.start + place.outputs] += self.scale * pair.product()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from reidtune.backbone.tower import Tower
 from reidtune.backbone.walk import Walk
 from reidtune.tuning.component import Component
+from reidtune.tuning.experts import Experts, routed_mixture
 
 _GATE_STD = 0.02
 
@@ -33,24 +34,18 @@ class _Layer(nn.Module):
         nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
         nn.init.zeros_(self.down.bias)
 
-    def logits(self, tokens: Tensor) -> Tensor:
-        """g(z) = (1 − α) W_in z + α W_task p, [..., E], in fp32: routing must not depend on the precision."""
-        with torch.autocast(tokens.device.type, enabled=False):
-            own = self.gate(tokens.float())
-            domain = self.domain_gate(self.domain)
-            mixed: Tensor = (1 - self.alpha) * own + self.alpha * domain
-        return mixed
+    def gates(self) -> tuple[Tensor, Tensor]:
+        """Weight [E, d] and bias [E] of the logits g(z) = (1 − α) W_in z + α W_task p; the second term is the same for
+        every row."""
+        with torch.autocast(self.alpha.device.type, enabled=False):
+            domain: Tensor = self.domain_gate(self.domain)
+            return (1 - self.alpha) * self.gate.weight, self.alpha * domain
 
-    def mix(self, tokens: Tensor, weights: Tensor) -> Tensor:
-        """Σ_e w_e E_e(z). One product over all experts with the weights of unchosen ones at zero: exact, without
-        indexing by data, which makes a GPU wait, and faster than sorting rows by expert
-        (examples/benchmarks/mixture.py)."""
-        hidden = F.relu(self.down(tokens))
-        experts = weights.shape[-1]
-        weights = weights.to(hidden.dtype)
-        weighted = (hidden.view(*hidden.shape[:-1], experts, -1) * weights[..., None]).flatten(-2)
-        mixed: Tensor = weighted @ self.up + weights @ self.up_bias
-        return mixed
+    def forward(self, tokens: Tensor, active: int) -> tuple[Tensor, Tensor]:
+        """Rows [..., d] → the mixture of ``active`` experts [..., d], and the logits of all [..., E], fp32."""
+        norm = (self.norm.weight, self.norm.bias, self.norm.eps)
+        experts = Experts(self.down.weight, self.down.bias, self.up, self.up_bias)
+        return routed_mixture(tokens, norm, self.gates(), experts, active)
 
 
 class AdapterMixture(Component):
@@ -76,19 +71,30 @@ class AdapterMixture(Component):
         return self.training
 
     def beside_mlp(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
-        part: _Layer = self.get_submodule(str(layer))  # type: ignore[assignment]
-        normed = part.norm(tokens)
-        logits = part.logits(normed)
-        kept, chosen = logits.topk(self.active, dim=-1)
-        weights = torch.zeros_like(logits).scatter(-1, chosen, kept.softmax(dim=-1))
-        if self.training:
-            key = f"mixture/{self.kind}/{layer}"
-            rows = logits.flatten(0, -2)
-            walk.statistics[f"{key}/probability"] = rows.softmax(dim=-1).sum(dim=0)
-            walk.statistics[f"{key}/chosen"] = torch.zeros_like(rows).scatter(-1, chosen.flatten(0, -2), 1.0).sum(dim=0)
-            walk.statistics[f"{key}/rows"] = torch.tensor(float(len(rows)), device=rows.device)
-        mixed: Tensor = self.scale * part.mix(normed, weights)
-        return mixed
+        mixed, logits = self._layer(layer)(tokens, self.active)
+        if self.training and walk.kept is None:  # else the rows were counted before the pooled one was picked
+            self._count(walk, layer, logits)
+        added: Tensor = self.scale * mixed
+        return added
+
+    def observe(self, walk: Walk, layer: int, tokens: Tensor) -> None:
+        part = self._layer(layer)
+        weight, bias = part.gates()
+        with torch.autocast(tokens.device.type, enabled=False):
+            self._count(walk, layer, F.linear(part.norm(tokens.float()), weight, bias))
+
+    def _count(self, walk: Walk, layer: int, logits: Tensor) -> None:
+        key = f"mixture/{self.kind}/{layer}"
+        rows = logits.flatten(0, -2)
+        chosen = rows.topk(self.active, dim=-1).indices
+        walk.statistics[f"{key}/probability"] = rows.softmax(dim=-1).sum(dim=0)
+        walk.statistics[f"{key}/chosen"] = torch.zeros_like(rows).scatter(-1, chosen, 1.0).sum(dim=0)
+        walk.statistics[f"{key}/rows"] = torch.tensor(float(len(rows)), device=rows.device)
+
+    def _layer(self, layer: int) -> _Layer:
+        found = self.get_submodule(str(layer))
+        assert isinstance(found, _Layer)
+        return found
 
     def auxiliary(self, statistics: dict[str, Tensor]) -> dict[str, Tensor]:
         """``balance``: the sum over this tower's layers; k / E a layer where the load is even."""

@@ -32,5 +32,5 @@ class NormAdapter(Component):
             return normed
         block = self.get_submodule(str(layer))
         adapter = block.get_submodule(name)
-        added: Tensor = block.get_parameter(f"{name}_scale") * adapter(tokens)
+        added: Tensor = block.get_parameter(f"{name}_scale") * adapter(tokens, walk)
         return normed + added

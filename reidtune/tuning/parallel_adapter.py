@@ -11,7 +11,7 @@ from reidtune.tuning.component import Component
 
 
 class ParallelAdapter(Component):
-    """x + MLP(LN x) + s · up(ReLU(down(x))) in every block, x the rows after attention.
+    """x + MLP(LN x) + s · up(ReLU(down(x))) in every block from ``first`` on, x the rows after attention.
 
     ``hidden`` is the bottleneck width. With ``norm`` the adapter reads LN'(x), a LayerNorm of its own (the dual
     adapters of CSKT, Liu et al. 2024). ``start`` is that of :class:`Bottleneck`; with ``zero`` the start is the
@@ -26,15 +26,17 @@ class ParallelAdapter(Component):
         dropout: float = 0.0,
         norm: bool = False,
         start: str = "zero",
+        first: int = 0,
     ) -> None:
         super().__init__()
         self.towers = (tower.kind,)
         self.scale = scale
         self.dropout = dropout
-        for layer in range(tower.layers):
+        self.first = first
+        for layer in range(first, tower.layers):
             self.add_module(str(layer), Bottleneck(tower.width, hidden, start, norm))
 
     def beside_mlp(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
         adapter = self.get_submodule(str(layer))
-        added: Tensor = self.scale * adapter(tokens, self.dropout, walk.seeds, f"adapter/{layer}")
+        added: Tensor = self.scale * adapter(tokens, walk, self.dropout, f"adapter/{layer}")
         return added

@@ -19,17 +19,20 @@ class ScaleShift(Component):
     the last LayerNorm. γ ~ N(1, 0.02), β ~ N(0, 0.02), as the paper's code starts.
 
     Everything merges: β of a patch embedding without a bias, as in CLIP, into the positions of the patches. A linear
-    map without a bias (keys in EVA) gets γ alone.
+    map without a bias (keys in EVA) gets γ alone. With ``first`` above 0 the blocks before that one and the patch
+    embedding stay as they are.
     """
 
-    def __init__(self, tower: ImageTower) -> None:
+    def __init__(self, tower: ImageTower, first: int = 0) -> None:
         super().__init__()
         self.towers = (tower.kind,)
+        self.first = first
         self.last = tower.layers
         self.leading = tower.leading
         width = tower.width
-        self._add(_PATCHES, width)
-        for layer in range(tower.layers):
+        if not first:
+            self._add(_PATCHES, width)
+        for layer in range(first, tower.layers):
             for name in ("ln_1", "ln_2"):
                 self._add(f"{layer}_{name}", width)
             for name, linear in tower.linears.items():
@@ -51,17 +54,10 @@ class ScaleShift(Component):
 
     def merge(self, values: dict[str, Tensor], tower: Tower) -> bool:
         assert isinstance(tower, ImageTower)
-        scale, shift = self._pair(_PATCHES)
-        values[tower.patch_weight] *= scale[:, None, None, None]
-        if (bias := tower.patch_weight.removesuffix("weight") + "bias") in values:
-            values[bias] *= scale
-            values[bias] += shift
-        elif tower.positions is not None:
-            values[tower.positions][..., tower.position_rows :, :] += shift
-        else:
+        if not self.first and not self._merge_patches(values, tower):
             return False
         self._merge_norm(values, tower.last_norm, LAST)
-        for layer in range(tower.layers):
+        for layer in range(self.first, tower.layers):
             block = f"{tower.blocks}.{layer}"
             for name, own in (("ln_1", tower.parts.norm_1), ("ln_2", tower.parts.norm_2)):
                 self._merge_norm(values, f"{block}.{own}", f"{layer}_{name}")
@@ -73,6 +69,18 @@ class ScaleShift(Component):
                     bias_rows = values[place.bias][place.bias_start : place.bias_start + place.outputs]
                     bias_rows *= scale
                     bias_rows += shift
+        return True
+
+    def _merge_patches(self, values: dict[str, Tensor], tower: ImageTower) -> bool:
+        scale, shift = self._pair(_PATCHES)
+        values[tower.patch_weight] *= scale[:, None, None, None]
+        if (bias := tower.patch_weight.removesuffix("weight") + "bias") in values:
+            values[bias] *= scale
+            values[bias] += shift
+        elif tower.positions is not None:
+            values[tower.positions][..., tower.position_rows :, :] += shift
+        else:
+            return False
         return True
 
     def _add(self, name: str, width: int, shift: bool = True) -> None:

@@ -12,14 +12,15 @@ from reidtune.tuning.component import Component
 
 class SequentialAdapter(Component):
     """x + up(ReLU(down(x))) on the rows after the attention residual and again on those after the MLP's, in every
-    block. ``up`` starts at zero: the start is the backbone."""
+    block from ``first`` on. ``up`` starts at zero: the start is the backbone."""
 
-    def __init__(self, tower: Tower, hidden: int, scale: float = 1.0, dropout: float = 0.0) -> None:
+    def __init__(self, tower: Tower, hidden: int, scale: float = 1.0, dropout: float = 0.0, first: int = 0) -> None:
         super().__init__()
         self.towers = (tower.kind,)
         self.scale = scale
         self.dropout = dropout
-        for layer in range(tower.layers):
+        self.first = first
+        for layer in range(first, tower.layers):
             for place in ("attention", "mlp"):
                 self.add_module(f"{layer}_{place}", Bottleneck(tower.width, hidden))
 
@@ -31,5 +32,5 @@ class SequentialAdapter(Component):
 
     def _adapted(self, walk: Walk, name: str, tokens: Tensor) -> Tensor:
         adapter = self.get_submodule(name)
-        adapted: Tensor = tokens + self.scale * adapter(tokens, self.dropout, walk.seeds, f"sequential/{name}")
+        adapted: Tensor = tokens + self.scale * adapter(tokens, walk, self.dropout, f"sequential/{name}")
         return adapted

@@ -23,6 +23,9 @@ class _Recorder(Component):
         super().__init__()
         self.blocks: list[Tensor] = []
 
+    def reads_all_tokens(self) -> bool:
+        return True
+
     def block(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
         self.blocks.append(tokens)
         return tokens

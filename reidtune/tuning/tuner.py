@@ -34,26 +34,52 @@ class Tuner(nn.Module):
     def components(self) -> dict[str, Component]:
         return {name: module for name, module in self.named_children() if isinstance(module, Component)}
 
-    def at(self, walk: Walk, site: str) -> list[Component]:
-        return self._sites.get((walk.kind, site), [])
+    def at(self, walk: Walk, site: str, layer: int | None = None) -> list[Component]:
+        """The components that serve ``site`` of the tower that is walked; those that act in block ``layer``, if any is
+        named."""
+        serving = self._sites.get((walk.kind, site), [])
+        if layer is None:
+            return serving
+        tower = tower_of(walk)
+        return [component for component in serving if component.first_block(tower) <= max(layer, 0)]
+
+    def first_block(self, tower: Tower) -> int:
+        """The first block of ``tower`` that a component has a part in; see :meth:`Component.first_block`. What enters
+        it is the backbone's own. ``tower.layers + 1`` where no component acts in the tower."""
+        acting = [component for component in self.components().values() if tower.kind in component.towers]
+        return min((component.first_block(tower) for component in acting), default=tower.layers + 1)
 
     def reads_all_tokens(self, walk: Walk) -> bool:
-        return any(
-            component.reads_all_tokens() for component in self.components().values() if walk.kind in component.towers
-        )
+        return bool(self._readers(walk))
+
+    def observes(self, walk: Walk) -> bool:
+        readers = self._readers(walk)
+        return bool(readers) and all(component.serves("observe") for component in readers)
+
+    def observe(self, walk: Walk, layer: int, tokens: Tensor) -> None:
+        for component in self._readers(walk):
+            component.observe(walk, layer, tokens)
+
+    def _readers(self, walk: Walk) -> list[Component]:
+        """The components of this tower that read all tokens."""
+        return [
+            component
+            for component in self.components().values()
+            if walk.kind in component.towers and component.reads_all_tokens()
+        ]
 
     def embed(self, walk: Walk, place: str, tokens: Tensor) -> Tensor:
-        for component in self.at(walk, "embed"):
+        for component in self.at(walk, "embed", 0):
             tokens = component.embed(walk, place, tokens)
         return tokens
 
     def tokens(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
-        for component in self.at(walk, "tokens"):
+        for component in self.at(walk, "tokens", layer):
             tokens = component.tokens(walk, layer, tokens)
         return tokens
 
     def norm(self, walk: Walk, layer: int, name: str, tokens: Tensor, normed: Tensor) -> Tensor:
-        for component in self.at(walk, "norm"):
+        for component in self.at(walk, "norm", layer):
             normed = component.norm(walk, layer, name, tokens, normed)
         return normed
 
@@ -63,30 +89,30 @@ class Tuner(nn.Module):
         return value
 
     def linear(self, walk: Walk, layer: int, name: str, inputs: Tensor, outputs: Tensor) -> Tensor:
-        for component in self.at(walk, "linear"):
+        for component in self.at(walk, "linear", layer):
             outputs = component.linear(walk, layer, name, inputs, outputs)
         return outputs
 
     def key_value(self, walk: Walk, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        for component in self.at(walk, "key_value"):
+        for component in self.at(walk, "key_value", layer):
             key, value = component.key_value(walk, layer, key, value)
         return key, value
 
     def attention(self, walk: Walk, layer: int, tokens: Tensor, attended: Tensor) -> Tensor:
-        for component in self.at(walk, "attention"):
+        for component in self.at(walk, "attention", layer):
             tokens = component.attention(walk, layer, tokens, attended)
         return tokens
 
     def beside_mlp(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor | None:
         total: Tensor | None = None
-        for component in self.at(walk, "beside_mlp"):
+        for component in self.at(walk, "beside_mlp", layer):
             part = component.beside_mlp(walk, layer, tokens)
             if part is not None:
                 total = part if total is None else total + part
         return total
 
     def block(self, walk: Walk, layer: int, tokens: Tensor) -> Tensor:
-        for component in self.at(walk, "block"):
+        for component in self.at(walk, "block", layer):
             tokens = component.block(walk, layer, tokens)
         return tokens
 
@@ -153,3 +179,9 @@ class Tuner(nn.Module):
             for component in self.components().values()
             for kind in component.towers
         )
+
+
+def tower_of(walk: Walk) -> Tower:
+    """The tower that is walked."""
+    assert walk.tower is not None
+    return walk.tower

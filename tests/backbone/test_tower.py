@@ -216,7 +216,7 @@ def test_columns_behind_the_last_end_token_are_left_out_unless_they_are_read():
         def reads_all_tokens(self):
             return self.everything
 
-        def block(self, walk, layer, tokens):
+        def tokens(self, walk, layer, tokens):
             self.seen = tokens.shape[1]
             return tokens
 

@@ -61,6 +61,9 @@ _FACTORED = (  # matrices for which two factors of rank 2 are smaller
 )
 _TEXT_DIFFERENCE = (*_TEXT_TENSORS, *(f"transformer/resblocks/{{l}}/{name}" for name in _BLOCK))
 
+_LAST = tuple(  # of full, bias and norm in the last of the two blocks: it, and what comes behind it
+    name.format(l=1) for name in _IMAGE_DIFFERENCE if "{l}" in name or name.startswith("ln_post") or name == "proj"
+)
 
 _PER_MODALITY = {"per_modality": True, "modalities": ["rgb", "nir", "tir"]}
 _DMPT = {
@@ -274,6 +277,47 @@ ROWS = (
         tuple(f"adapter.{{l}}.{name}" for name in _PERCEPTRON),
         task="multimodal",
     ),
+    Row("lora", {"rank": 2, "blocks": 1}, tuple(f"lora.1.{n}.{m}" for n in "qv" for m in "AB"), mergeable=True),
+    Row("adapter", {"width": 4, "blocks": 1}, tuple(f"adapter.1.{name}" for name in _BOTTLENECK)),
+    Row(
+        "adapter",
+        {"width": 4, "blocks": 1, "placement": "sequential", "towers": "both"},
+        tuple(
+            f"{prefix}adapter.1_{place}.{name}"
+            for prefix in ("", "text_")
+            for place in ("attention", "mlp")
+            for name in _BOTTLENECK
+        ),
+        task="text",
+    ),
+    Row(
+        "lora",
+        {"rank": 2, "blocks": 1, "dropout": 0.2, **_PER_MODALITY},
+        tuple(f"lora.{place}.1.{n}.{m}" for place in range(3) for n in "qv" for m in "AB"),
+        task="multimodal",
+    ),
+    Row(
+        "adapter",
+        {"width": 4, "blocks": 1, **_PER_MODALITY},
+        tuple(f"adapter.{place}.1.{name}" for place in range(3) for name in _BOTTLENECK),
+        task="multimodal",
+    ),
+    Row("full", {"blocks": 1}, tuple(f"difference.{name}" for name in _LAST), mergeable=True),
+    Row("bias", {"blocks": 1}, tuple(f"difference.{n}" for n in _LAST if n.endswith("bias")), mergeable=True),
+    Row("norm", {"blocks": 1}, tuple(f"difference.{n}" for n in _LAST if "ln_" in n), mergeable=True),
+    Row(
+        "ssf",
+        {"blocks": 1},
+        tuple(
+            f"ssf.{name}_{part}"
+            for name in ("ln_post", *(f"1_{n}" for n in ("ln_1", "ln_2", "q", "k", "v", "out", "fc1", "fc2")))
+            for part in ("scale", "shift")
+        ),
+        mergeable=True,
+    ),
+    Row("prefix", {"rows": 3, "blocks": 1}, ("prefix.key", "prefix.value")),
+    Row("vpt", {"tokens": 3, "dropout": 0.3, "blocks": 1}, ("prompts.rows",)),
+    Row("vpt", {"tokens": 3, "deep": False, "blocks": 1}, ("prompts.rows",)),
 )
 
 IDS = [row.name + "".join(f"-{key}={value}" for key, value in row.settings.items()).replace(" ", "") for row in ROWS]

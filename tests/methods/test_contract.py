@@ -238,6 +238,11 @@ def test_parameter_count_on_vit_b_16(name, vit_b_16):
         ("vpt", {"deep": False}, 7_680),
         ("adapter", {"width": 32}, 599_424),
         ("adapter", {"placement": "sequential"}, 2_379_264),
+        ("adapter", {"width": 32, "blocks": 4}, 199_808),
+        ("lora", {"blocks": 4}, 98_304),
+        ("lora", {"blocks": 12}, 294_912),
+        ("bias", {"blocks": 12}, 102_912),
+        ("norm", {"blocks": 4}, 4 * 4 * 768 + 2 * 768),
         ("lora", {"towers": "both"}, 294_912 + 196_608),
         ("ivlp", {"tokens": 4}, 61_440),  # and the prompts of prompt-decoupling
         ("ivlp", {"tokens": 8}, 122_880),

@@ -94,6 +94,9 @@ def test_states_after_every_block_are_those_of_the_public_code(case):
     seen = {}
 
     class Trace(Tuner):
+        def reads_all_tokens(self, walk):
+            return True
+
         def block(self, walk, layer, tokens):
             seen[walk.kind, layer] = tokens.detach()
             return super().block(walk, layer, tokens)

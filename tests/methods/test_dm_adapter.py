@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from reidtune.backbone.walk import Walk
@@ -12,6 +13,7 @@ from reidtune.losses.matching import similarity_distribution_matching
 from reidtune.losses.objective import STATISTICS
 from reidtune.losses.text_objective import TextObjective
 from reidtune.methods.dm_adapter import DmAdapter, DmAdapterSettings
+from reidtune.tuning.experts import Experts, _Grouped, _Wide
 from reidtune.tuning.mixture import AdapterMixture, _Layer
 from reidtune.tuning.tuner import Tuner
 from tests.methods.golden_tower import close, read, relative
@@ -124,24 +126,23 @@ def test_one_layer_is_that_of_the_public_code(golden):
         return one
 
     layer.load_state_dict(stacked(find("weight"), None))
-    inputs = tensors["input.x"].clone().requires_grad_()
-    logits = layer.logits(inputs)
+    inputs = tensors["input.x"].flatten(0, 1)  # rows that are normed already
+    with torch.no_grad():
+        logits = F.linear(inputs, *layer.gates())
     kept, chosen = logits.topk(2, dim=-1)
-    assert torch.equal(chosen.sort(dim=-1).values, tensors["ref.topk_indices"].sort(dim=-1).values)
-    weights = torch.zeros_like(logits).scatter(-1, chosen, kept.softmax(dim=-1))
-    assert torch.allclose(weights.sum(dim=-1), torch.ones(7, 5))
-    mixed = layer.mix(inputs, weights)
-    assert close(mixed, tensors["output.y"], tolerance["forward"])
-    probability = logits.softmax(dim=-1).mean(dim=(0, 1))
-    share = (weights > 0).float().mean(dim=(0, 1))
-    balance = (probability * share).sum()
-    assert close(balance, tensors["output.aux"], tolerance["forward"])
-    (mixed.square().sum() + 0.5 * balance).backward()
-    assert close(inputs.grad, tensors["grad.x"], tolerance["grad"])
+    assert torch.equal(chosen.sort(dim=-1).values, tensors["ref.topk_indices"].flatten(0, 1).sort(dim=-1).values)
+    probability = logits.softmax(dim=-1).mean(dim=0)
+    share = torch.zeros_like(logits).scatter(-1, chosen, 1.0).mean(dim=0)
+    assert close((probability * share).sum(), tensors["output.aux"], tolerance["forward"])
+    experts = Experts(*(value.detach() for value in (layer.down.weight, layer.down.bias, layer.up, layer.up_bias)))
     theirs = stacked(find("grad"), None)
-    for name, parameter in layer.named_parameters():
-        if not name.startswith("norm."):
-            assert close(parameter.grad, theirs[name], tolerance["grad"]), name
+    for form in (_Grouped, _Wide):
+        mixed = form.mix(inputs, kept.softmax(dim=-1), chosen, experts)
+        assert close(mixed, tensors["output.y"].flatten(0, 1), tolerance["forward"])
+        # the loss was the sum of squares, and half of the balance, which experts do not enter
+        _, _, found = form.gradients(2 * mixed, inputs, kept.softmax(dim=-1), chosen, experts)
+        for name, value in zip(("down.weight", "down.bias", "up", "up_bias"), found, strict=True):
+            assert close(value, theirs[name], tolerance["grad"]), name
 
 
 def test_an_even_load_balances_at_k_over_e_a_layer():
@@ -164,13 +165,13 @@ def test_unchosen_experts_change_nothing(small_backbone):
     tokens = torch.randn(2, 5, 32, generator=generator)
     with torch.no_grad():
         layer.up.normal_(generator=generator)
-        weights = torch.zeros(2, 5, 3)
-        weights[..., 1] = 1.0
-        before = layer.mix(tokens, weights)
+        layer.gate.weight.zero_()
+        layer.domain_gate.weight.copy_(torch.tensor([0.0, 1.0, -1.0])[:, None] * layer.domain)  # all choose the second
+        before, _ = layer(tokens, 1)
         hidden = layer.up.shape[0] // 3
         layer.up[:hidden] = 1e3
         layer.up_bias[2] = 1e3
-        assert torch.equal(layer.mix(tokens, weights), before)
+        assert torch.equal(layer(tokens, 1)[0], before)
 
 
 def test_more_active_than_experts_is_refused():

@@ -13,7 +13,7 @@ from reidtune.errors import SettingsError
 from reidtune.report.tables import plan_table
 from reidtune.training.plan import dry_run
 from reidtune.training.run import open_run
-from reidtune.training.state import Interrupted
+from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent
 
 COLUMNS = {"path": "file", "identity": "Name", "camera": "cam"}

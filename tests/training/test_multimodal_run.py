@@ -9,7 +9,7 @@ from reidtune.errors import SettingsError
 from reidtune.training.batches import BatchSource
 from reidtune.training.plan import dry_run
 from reidtune.training.run import open_run
-from reidtune.training.state import Interrupted
+from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent
 
 NAMES = ("rgb", "nir", "tir")

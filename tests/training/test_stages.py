@@ -6,7 +6,8 @@ import torch
 from reidtune.delta import read_tensors
 from reidtune.methods import registry
 from reidtune.training.run import open_run
-from reidtune.training.state import Interrupted, load_state
+from reidtune.training.state import load_state
+from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent
 from tests.training.test_run import go_on
 

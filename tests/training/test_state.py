@@ -1,13 +1,11 @@
 import errno
 import os
-import signal
-import threading
 
 import pytest
 import torch
 
 from reidtune.errors import ReidtuneError, SettingsError
-from reidtune.training.state import Interrupted, Progress, load_state, save_state, stop_signals
+from reidtune.training.state import Progress, load_state, save_state
 
 
 def test_a_saved_state_comes_back_whole(tmp_path):
@@ -54,29 +52,3 @@ def test_a_state_never_runs_code(tmp_path):
     with pytest.raises(ReidtuneError):
         load_state(tmp_path)
     assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_first_signal_is_a_request_and_the_second_stops(number, code):
-    before = signal.getsignal(number)
-    with stop_signals() as stop:
-        assert not stop
-        os.kill(os.getpid(), number)
-        assert stop
-        assert Interrupted("", "", stop.number).exit_code == code
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), number)
-    assert signal.getsignal(number) == before
-
-
-def test_outside_the_main_thread_signals_are_left_alone():
-    seen = []
-
-    def inside():
-        with stop_signals() as stop:
-            seen.append(bool(stop))
-
-    thread = threading.Thread(target=inside)
-    thread.start()
-    thread.join()
-    assert seen == [False]

@@ -9,7 +9,7 @@ from reidtune.delta import read_header, read_tensors
 from reidtune.errors import SettingsError
 from reidtune.training.plan import dry_run
 from reidtune.training.run import open_run
-from reidtune.training.state import Interrupted
+from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent
 
 

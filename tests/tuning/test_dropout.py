@@ -1,14 +1,15 @@
 import torch
 
+from reidtune.backbone.walk import Walk
 from reidtune.tuning.dropout import row_dropout
 
-SEEDS = torch.tensor([3, 1 << 62, 4])
+SEEDS = Walk(seeds=torch.tensor([3, 1 << 62, 4]))
 
 
 def test_a_mask_depends_on_the_rows_seed_and_the_place_alone():
     values = torch.ones(3, 50, 40)
     whole = row_dropout(values, 0.3, SEEDS, "here")
-    assert torch.equal(row_dropout(values[1:2], 0.3, SEEDS[1:2], "here")[0], whole[1])
+    assert torch.equal(row_dropout(values[1:2], 0.3, Walk(seeds=SEEDS.seeds[1:2]), "here")[0], whole[1])
     assert torch.equal(row_dropout(values, 0.3, SEEDS, "here"), whole)
     assert not torch.equal(whole[0], whole[1])
     assert not torch.equal(row_dropout(values, 0.3, SEEDS, "there"), whole)
@@ -29,7 +30,7 @@ def test_no_dropout_is_the_identity_and_no_seeds_is_ordinary_dropout():
     values = torch.randn(3, 4)
     assert row_dropout(values, 0.0, SEEDS, "x") is values
     torch.manual_seed(0)
-    one = row_dropout(values, 0.5, None, "x")
+    one = row_dropout(values, 0.5, Walk(), "x")
     torch.manual_seed(0)
     assert torch.equal(one, torch.nn.functional.dropout(values, 0.5))
 
@@ -39,3 +40,12 @@ def test_gradients_pass_where_values_do():
     dropped = row_dropout(values, 0.5, SEEDS, "x")
     dropped.sum().backward()
     assert torch.equal(values.grad, dropped.detach())
+
+
+def test_a_row_alone_has_the_mask_that_it_has_among_all():
+    values = torch.ones(3, 50, 40)
+    whole = row_dropout(values, 0.3, SEEDS, "here")
+    kept = torch.tensor([0, 7, 49])
+    alone = Walk(seeds=SEEDS.seeds, kept=kept)
+    assert torch.equal(row_dropout(values[:, :1], 0.3, alone, "here")[:, 0], whole[torch.arange(3), kept])
+    assert torch.equal(row_dropout(values, 0.3, alone, "here"), whole)  # where a site still gets all rows

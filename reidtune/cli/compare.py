@@ -1,0 +1,158 @@
+"""``reidtune compare``: methods on one dataset with the same budget, to a table and a plot."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reidtune.cli.console import clean, note, print_json, stderr, stdout
+from reidtune.cli.options import Activation, Backbone, Columns, Json, Layout, Pretrained, Protocol, Quiet
+from reidtune.cli.several import taking_several
+from reidtune.errors import SettingsError
+
+EXAMPLES = (
+    "reidtune compare demo --epochs 3 --seeds 1 2",
+    "reidtune compare demo --methods lora lora:rank=32 vpt:deep=false --steps 100",
+    "reidtune compare /data/Market-1501 --methods all --seeds 1 2 3 --output market",
+    "reidtune compare demo:text --methods dm-adapter cskt --recipe mine.toml --seeds 1",
+    "reidtune compare /data/Market-1501 --methods lora adapter --set optimiser.lr=1e-3 --batch-size 64",
+)
+_SEVERAL = ("--methods", "--seeds", "--recipe")
+_WORDS = "reidtune.words"
+
+
+class COMMAND(taking_several(*_SEVERAL)):  # type: ignore[misc]
+    """Keeps the words of the command line, to be said again after an interruption."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = list(args)
+        found: list[str] = super().parse_args(ctx, args)
+        return found
+
+
+def compare(
+    context: typer.Context,
+    data: Annotated[str | None, typer.Argument(help="A folder, a CSV or JSONL table, or demo.", metavar="DATA")] = None,
+    more: Annotated[
+        list[str] | None,
+        typer.Option("--data", help="More to train on, joined; every delta is tested on each; repeatable."),
+    ] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is compared: METHOD, or METHOD:key=value,… with settings of its own or section.key=value; or "
+            "all. Default: four that fit the data.",
+            metavar="METHOD …",
+        ),
+    ] = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(help="Further rows: shipped recipes or TOML files.", metavar="RECIPE …"),
+    ] = None,
+    seeds: Annotated[
+        list[str] | None, typer.Option(help="Every row is trained with each. Default: 1 2 3.", metavar="SEED …")
+    ] = None,
+    backbone: Backbone = None,
+    pretrained: Pretrained = None,
+    activation: Activation = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the runs, table and plots. Default: runs/compare-DATA.")
+    ] = None,
+    layout: Layout = None,
+    columns: Columns = None,
+    protocol: Protocol = None,
+    noun: Annotated[str | None, typer.Option(help="What the images show: person, vehicle, lion …")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Budget of every row. Default: that of the first row's recipe.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="The same in optimiser steps, instead of epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a batch.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0 or mps.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
+    image_size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH in pixels, such as 256x128.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting, for all rows: section.key=value.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Begin anew where the output folder is in use.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train methods on one dataset with the same budget and several seeds, and compare them on its test split.
+
+    All rows have the same data, validation identities, batches, steps and image size. What no option says of these is
+    as in the first method's recipe. The rest is as each method's recipe has it. The backbone alone is the first row.
+
+    The same command again goes on where it stopped. Each run is an ordinary one, in OUTPUT/METHOD-seedN; beside them
+    are compare.json, compare.csv, compare.png and compare.html.
+    """
+    if data is None:
+        raise SettingsError("DATA is missing.", "Say it first: reidtune compare demo --methods lora vpt")
+    if epochs is not None and steps is not None:
+        raise SettingsError("--epochs and --steps both say how long to train.", "Leave one of the two out.")
+    from reidtune.comparison.compare import SEEDS
+    from reidtune.comparison.compare import compare as compare_methods
+    from reidtune.config import parse_set
+    from reidtune.data.layouts.columns import parse_columns
+    from reidtune.report.comparison_table import comparison_table
+    from reidtune.report.progress import TerminalReporter, counting
+
+    flags: dict[str, Any] = {
+        "backbone.name": backbone,
+        "backbone.pretrained": pretrained,
+        "backbone.activation": activation,
+        "backbone.image_size": image_size,
+        "data.layout": layout,
+        "data.columns": parse_columns(columns or ()) or None,
+        "data.protocol": protocol,
+        "data.noun": noun,
+        "training.epochs": epochs,
+        "training.steps": "none" if epochs is not None else steps,  # else the steps of a recipe would win
+        "training.batch_size": batch_size,
+        "training.device": device,
+        "training.precision": precision,
+        "training.workers": workers,
+        **parse_set(settings or ()),
+    }
+    notes = stderr(quiet=quiet or as_json)
+    said: set[str] = set()
+
+    def say(sentence: str) -> None:
+        if sentence not in said:
+            note(notes, sentence)
+        said.add(sentence)
+
+    words = [word for word in context.meta.get(_WORDS, ()) if word != "--force"]  # which would begin anew again
+    result = compare_methods(
+        [data, *(more or [])],
+        methods or (),
+        recipe or (),
+        _numbers(seeds) if seeds else SEEDS,
+        flags,
+        output=output,
+        force=force,
+        again=f"reidtune compare {shlex.join(words)}",
+        say=say,
+        reporter=lambda: TerminalReporter(notes),
+        counting=lambda: counting(notes, "Embedding"),
+    )
+    if as_json:
+        print_json(result)
+    else:
+        stdout().print(comparison_table(result))
+        stdout().print(f"\nWritten: {clean(result['output'])}/compare.json, .csv, .png, .html", soft_wrap=True)
+    if not result["finished"]:
+        raise typer.Exit(1)  # the table says which row failed
+
+
+def _numbers(texts: list[str]) -> list[int]:
+    words = [word for text in texts for word in text.split(",") if word.strip()]
+    try:
+        return [int(word) for word in words]
+    except ValueError as error:
+        raise SettingsError(
+            f"--seeds {' '.join(texts)}: seeds are whole numbers.", "For example: --seeds 1 2 3"
+        ) from error

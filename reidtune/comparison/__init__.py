@@ -1,0 +1,1 @@
+"""Several methods on one dataset with the same budget; :func:`reidtune.comparison.compare.compare` does it."""

@@ -1,0 +1,49 @@
+"""A comparison on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from reidtune.report.comparison_cells import HEADINGS, also_of, cells_of, notes_of
+from reidtune.report.tables import GAP, NAME_WIDTH, Fitting, visible
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+
+def comparison_table(content: Mapping[str, Any]) -> RenderableType:
+    """A row a method, the backbone alone first, then by falling mAP, and below how the numbers were obtained; of a
+    join a table for each further dataset. On a terminal too narrow for a table the numbers stand below each name."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = [_fitting(HEADINGS, cells_of(content)), ""]
+    parts += [Text(visible(line), overflow="fold") for line in notes_of(content)]
+    for name, lines, obtained in also_of(content):
+        parts += ["", Text(f"On {visible(name)}", "bold"), "", _fitting(("method", "mAP", "rank-1"), lines), ""]
+        parts.append(Text(visible(obtained), overflow="fold"))
+    return Group(*parts)
+
+
+def _fitting(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Fitting:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table: Table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    table.add_column(headings[0], overflow="fold", min_width=NAME_WIDTH)
+    for place, heading in enumerate(headings[1:], 1):
+        widest = max(len(row[place]) for row in rows)
+        words = heading.replace("/", "\n/ ") if len(heading) > widest else heading
+        width = max(widest, *map(len, words.split("\n")))
+        table.add_column(words, justify="right", no_wrap=True, min_width=width)
+    narrow: list[Text] = []
+    for name, *cells in rows:
+        table.add_row(Text(visible(name), overflow="fold"), *cells)
+        told = ", ".join(f"{heading} {cell.strip()}" for heading, cell in zip(headings[1:], cells, strict=True))
+        narrow += [Text(visible(name), "bold", overflow="fold"), Text(f"  {told}", overflow="fold")]
+    width = sum((column.min_width or 0) + GAP for column in table.columns) - GAP
+    return Fitting(table, width, Group(*narrow))

@@ -1,0 +1,132 @@
+"""What is chosen so that a training fits, and that what it predicts is what happens."""
+
+import pytest
+import torch
+
+from reidtune.errors import SettingsError
+from reidtune.training.memory import Cost, peak_bytes, saved_bytes
+from reidtune.training.memory_plan import Footprint, choose, measure, plan_memory, set_recomputed, settle
+from reidtune.training.run import open_run
+
+LAYERS, BATCH = 12, 64
+
+
+def footprint(blocks):
+    """Ten bytes a block and sample, of which one is left of a block computed again; a block's worth while it is."""
+    kept = Cost(5, 10 * (LAYERS - blocks) + blocks)
+    return Footprint(kept, Cost(50, kept.per_sample + 10))
+
+
+def chosen(budget, **options):
+    return choose(footprint, budget=budget, held=1000, batch=BATCH, layers=LAYERS, **options)
+
+
+def needed(blocks, count):
+    return 1000 + footprint(blocks).peak.of(count)
+
+
+def test_nothing_is_done_without_a_limit_or_within_it():
+    for budget in (None, needed(0, BATCH)):
+        found = chosen(budget)
+        assert (found.recomputed, found.micro_batch, found.peak) == (0, None, needed(0, BATCH))
+        assert found.kept == footprint(0).kept.of(BATCH)
+
+
+@pytest.mark.parametrize("blocks", [1, 5, 11, 12])
+def test_as_few_blocks_as_will_do_are_computed_again(blocks):
+    found = chosen(needed(blocks, BATCH))
+    assert (found.recomputed, found.micro_batch) == (blocks, None)
+    assert chosen(needed(blocks, BATCH) + 1).recomputed == blocks
+    if blocks > 1:
+        assert chosen(needed(blocks - 1, BATCH) - 1).recomputed == blocks
+
+
+def test_then_the_batch_goes_in_parts_of_equal_size_and_no_block_is_computed_again():
+    found = chosen(needed(12, BATCH) - 1)
+    assert found.recomputed == 0 and found.micro_batch
+    parts = -(-BATCH // found.micro_batch)
+    assert needed(0, found.micro_batch) == found.peak <= needed(12, BATCH) - 1
+    assert needed(0, -(-BATCH // (parts - 1))) > needed(12, BATCH) - 1  # with one part less it would not fit
+
+
+def test_then_both_and_at_last_it_says_what_is_needed():
+    found = chosen(needed(0, 3))
+    assert found.recomputed == 12 and found.micro_batch > 3 and found.peak <= needed(0, 3)
+    with pytest.raises(SettingsError, match=r"does not fit 0.00 GB: at least 0.00 GB are needed\."):
+        chosen(needed(12, 1) - 1)
+
+
+def test_what_is_said_is_not_chosen():
+    assert chosen(None, checkpoint=3).recomputed == 3
+    assert chosen(None, checkpoint="all", micro_batch=8).micro_batch == 8
+    assert chosen(needed(12, BATCH) - 1, checkpoint="all").recomputed == 12
+    assert chosen(needed(0, 8), checkpoint="none").recomputed == 0
+    with pytest.raises(SettingsError, match="with the whole batch at once") as raised:
+        chosen(needed(12, BATCH) - 1, micro_batch="none")
+    assert "--micro-batch" in raised.value.hint
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    def make(method="adapter", data="demo", **settings):
+        flags = {"method": method, "training.batch_size": 8, "training.workers": 0, **settings}
+        return open_run(data, None, flags, output=tmp_path / "run").prepare()
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("method", "data"), [("adapter", "demo"), ("dm-adapter", "demo:text"), ("dmpt", "demo:multimodal")]
+)
+@pytest.mark.parametrize("blocks", [0, 2])
+def test_kept_bytes_are_those_of_a_whole_batch(prepared, method, data, blocks):
+    from reidtune.data import label_map
+    from reidtune.training.batches import BatchSource
+    from reidtune.training.memory_plan import _largest
+
+    made = prepared(method, data)
+    found = measure(made, blocks)
+    model = made.model
+    source = BatchSource(
+        made.train, label_map(made.train), data == "demo:text", model.backbone, made.config, model.modalities
+    )
+    batch = next(source.batches([_largest(made, 11)], 0))
+    held = [*model.tuner.parameters(), *model.backbone.model.parameters()]
+    model.tuner.train()
+    set_recomputed(made, blocks)
+    try:
+        assert saved_bytes(lambda: made.method.encode(model, batch), held) == found.kept.of(11)
+
+        def step():
+            outputs = made.method.encode(model, batch)
+            roots = [value for value in outputs.values() if value.requires_grad]
+            torch.autograd.backward(roots, [torch.ones_like(value) for value in roots])
+
+        predicted = found.peak.of(11)
+        assert abs(peak_bytes(step, torch.device("cpu")) - predicted) < 0.05 * predicted
+    finally:
+        set_recomputed(made, 0)
+
+
+def test_measuring_leaves_the_tuner_as_it_was(prepared):
+    made = prepared("clip-reid")
+    next(p for name, p in made.model.tuner.named_parameters() if name.startswith("words.")).requires_grad_(False)
+    before = {name: (p.clone(), p.requires_grad) for name, p in made.model.tuner.named_parameters()}
+    measure(made, 1)
+    for name, parameter in made.model.tuner.named_parameters():
+        assert torch.equal(parameter, before[name][0]) and parameter.requires_grad == before[name][1]
+        assert parameter.grad is None
+    assert made.model.backbone.image.recomputed == 0 and not made.model.tuner.training
+
+
+def test_settling_says_what_is_done_and_only_with_a_limit(prepared):
+    said = []
+    assert settle(prepared(), said.append) is None
+    made = prepared(**{"training.checkpoint": "3", "training.micro_batch": 4})
+    assert settle(made, said.append) == 4 and not said
+    assert made.model.backbone.image.recomputed == 3
+    plain = plan_memory(prepared())
+    made = prepared(**{"training.memory": f"{plain.peak / 1e6 - 1:.0f}MB"})
+    settle(made, said.append)
+    assert len(said) == 1 and said[0].startswith("To fit ") and "computed again" in said[0]
+    assert made.model.backbone.image.recomputed > 0
