@@ -12,7 +12,9 @@ import numpy as np
 from reidtune.camera_names import by_name
 from reidtune.cameras import choose_use, use_sentence
 from reidtune.data import check_files
+from reidtune.data.reading import reading
 from reidtune.data.scan import show
+from reidtune.data.workers import choose_workers
 from reidtune.delta import find_delta, read_header
 from reidtune.devices import choose_device
 from reidtune.embedding_rows import Rows, lists_of, rows_of
@@ -44,7 +46,7 @@ def embed_to_file(
     modalities: Sequence[str] | None = None,
     modality: str | None = None,
     batch_size: int = 64,
-    workers: int = 0,
+    workers: int | None = 0,
     device: str = "auto",
     cameras: str | None = None,
     skip_broken: bool = False,
@@ -124,7 +126,9 @@ def embed_to_file(
     tuned.modalities = rows.modalities
     if use is not None:
         tuned.use_cameras(use)
-    counts, width, broken = _embed_rows(tuned, rows, output, batch_size, workers, skip_broken, progress)
+    processes = choose_workers(workers, tuned.backbone.device)
+    with reading(tuned.backbone.device):
+        counts, width, broken = _embed_rows(tuned, rows, output, batch_size, processes, skip_broken, progress)
     if broken:
         files = "1 image" if len(broken) == 1 else f"{len(broken):,} images or samples"
         more = ", …" if len(broken) > EXAMPLES else ""

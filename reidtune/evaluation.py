@@ -13,6 +13,8 @@ from reidtune.camera_names import by_name
 from reidtune.cameras import choose_use, use_sentence
 from reidtune.config import parse_image_size
 from reidtune.data import Dataset, check_files, open_dataset, require_split
+from reidtune.data.reading import reading as reading_on
+from reidtune.data.workers import choose_workers
 from reidtune.delta import find_delta, read_header
 from reidtune.devices import choose_device
 from reidtune.errors import DataError, SettingsError, did_you_mean
@@ -106,7 +108,7 @@ def evaluate_dataset(
     gallery_modalities: Sequence[str] | None = None,
     matrix: bool = False,
     batch_size: int = 64,
-    workers: int = 0,
+    workers: int | None = 0,
     device: str = "auto",
     say: Callable[[str], None] = lambda sentence: None,
     progress: Callable[[int, int], None] | None = None,
@@ -175,8 +177,10 @@ def evaluate_dataset(
     if use is not None:
         model.use_cameras(use)
     kept = _feature_cache(model, dataset, (known and known.joined, use, batch_size)) if cache else None
+    workers = choose_workers(workers, model.backbone.device)
     options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress, "cache": kept}
-    ranking = rank_dataset(model, dataset, known, **options)
+    with reading_on(model.backbone.device):
+        ranking = rank_dataset(model, dataset, known, **options)
     if kept is not None and kept.found:
         say(
             f"{kept.found:,} of {kept.found + kept.computed:,} features from the cache (--no-cache computes them anew)."

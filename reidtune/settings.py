@@ -241,10 +241,18 @@ class TrainingSection(_Section):
     )
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="fp32 or bf16 (autocast; weights stay fp32)")
     compile: bool = Field(default=False, description="torch.compile for the blocks of the towers, where it works")
-    workers: int = Field(default=2, ge=0, description="processes that read images; changes nothing but speed")
     cache_frozen: Literal["auto", "none"] = Field(
         default="auto",
         description="rows before the first trained block computed once, where images are not augmented; none: never",
+    )
+    workers: Annotated[int | None, _Auto] = Field(
+        default=None,
+        ge=0,
+        description="processes that read images; changes nothing but speed; auto: by the device and its cores",
+    )
+    image_cache: Literal["auto", "none", "disk"] = Field(
+        default="auto",
+        description="keep squashed images in the cache folder; changes nothing but speed; auto: where it pays",
     )
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps"

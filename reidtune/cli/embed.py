@@ -59,7 +59,9 @@ def embed(
     ] = None,
     cameras: Cameras = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images (or lines) a batch.")] = 64,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that read images; default: by the device and its cores.")
+    ] = None,
     device: Device = "auto",
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave out images that cannot be read, instead of stopping.")

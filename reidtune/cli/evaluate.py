@@ -146,7 +146,9 @@ def evaluate(
         ),
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images (or captions) a batch.")] = 64,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that read images; default: by the device and its cores.")
+    ] = None,
     device: Device = "auto",
     cache: Annotated[
         bool, typer.Option(" /--no-cache", help="Compute all features anew; else those of unchanged files are kept.")

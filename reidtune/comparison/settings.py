@@ -16,7 +16,7 @@ from reidtune.training.folder import RECIPE_FILE
 from reidtune.training.run import Run, open_run
 from reidtune.training.state import STATE_FILE
 
-FREE = ("training.device", "training.workers")  # a comparison may go on with others
+FREE = ("training.device", "training.workers", "training.image_cache")  # a comparison may go on with others
 LENGTH = ("training.epochs", "training.steps")  # one of them says the other's part
 
 

@@ -1,20 +1,26 @@
-"""Records to batches of images, by worker processes or none: the tensors are the same for every number of workers."""
+"""Records to batches of images, by worker processes or none: the tensors are the same for every number of workers.
+
+What a worker sends is 8-bit pixels; they become numbers in the main process (:mod:`reidtune.data.normalise`). Within
+:func:`reidtune.data.reading.reading` the workers stay from one pass to the next.
+"""
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import FrameType
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
+from reidtune.backbone.preprocess import Preprocess
 from reidtune.data.check import check_files
 from reidtune.data.image import read_image
-from reidtune.data.record import Record
-from reidtune.data.transforms import Transform
+from reidtune.data.kept_pixels import Shelf, file_key
+from reidtune.data.normalise import normalise
+from reidtune.data.reading import current
+from reidtune.data.record import ImageFile, Record
+from reidtune.data.transforms import Pixels, Transform, squash
 from reidtune.errors import DataError, ReidtuneError, SettingsError
 from reidtune.seeds import derive_seed
 
@@ -45,20 +51,23 @@ def train_loader(
 
     Raises ``DataError`` naming the file where an image cannot be read, also where a worker process reads it.
     """
-    position = sum(len(batch) for batch in batches[:start])
     left = batches[start:]
-    items: list[list[Item]] = []
-    for batch in left:
-        places = range(position, position + len(batch))
-        items.append([(i, derive_seed("item", seed, epoch, place)) for i, place in zip(batch, places, strict=True)])
-        position += len(batch)
     missing = {records[i].identity for batch in left for i in batch} - set(labels)
     if missing:
         raise DataError(
             f"{len(missing)} identities of the training records have no label, such as {min(missing)}.",
             "Junk (−1) and distractors (0) cannot be trained on; take the labels from the same records.",
         )
-    for batch, images in zip(left, _load(records, items, transform, workers, modalities), strict=True):
+
+    def items() -> Iterator[list[Item]]:
+        position = sum(len(batch) for batch in batches[:start])
+        for batch in left:
+            yield [(i, derive_seed("item", seed, epoch, position + place)) for place, i in enumerate(batch)]
+            position += len(batch)
+
+    loaded = _load(records, items(), len(left), transform, workers, modalities)
+    for batch, (images, _) in zip(left, loaded, strict=True):
+        assert images is not None
         indices = torch.tensor(list(batch), dtype=torch.int64)
         targets = torch.tensor([labels[records[i].identity] for i in batch], dtype=torch.int64)
         yield images, targets, indices
@@ -76,7 +85,9 @@ def eval_loader(
 
     Raises ``DataError`` naming the file where an image cannot be read.
     """
-    return _load(records, _in_order(len(records), batch_size), transform, workers, modalities)
+    chunks = _in_order(len(records), batch_size)
+    loaded = _load(records, iter(chunks), len(chunks), transform, workers, modalities)
+    return (images for images, _ in loaded if images is not None)
 
 
 def readable_loader(
@@ -88,7 +99,8 @@ def readable_loader(
 ) -> Iterator[tuple[torch.Tensor | None, dict[int, ReidtuneError]]]:
     """As :func:`eval_loader`, but an image that cannot be read is left out of its batch: the other images, ``None``
     where there are none, and the error of each record that is left out, by its place in the batch."""
-    return _load(records, _in_order(len(records), batch_size), transform, workers, modalities, _stack_readable)
+    chunks = _in_order(len(records), batch_size)
+    return _load(records, iter(chunks), len(chunks), transform, workers, modalities, readable=True)
 
 
 def _in_order(count: int, batch_size: int) -> list[list[Item]]:
@@ -97,89 +109,110 @@ def _in_order(count: int, batch_size: int) -> list[list[Item]]:
     return [[(i, 0) for i in range(start, min(start + batch_size, count))] for start in range(0, count, batch_size)]
 
 
-class _Images(TorchDataset[Any]):
-    """One sample by (index, seed). An error of the user's data is returned, since a worker would rewrite it."""
+class _View(NamedTuple):
+    """One image of a sample: its place among the modalities, its file, its row among kept pixels."""
 
-    def __init__(self, records: Sequence[Record], transform: Transform, modalities: Sequence[str] = ()) -> None:
-        self.records = records
-        self.transform = transform
-        self.modalities = modalities
-
-    def __getitem__(self, item: Item) -> torch.Tensor | ReidtuneError:
-        index, seed = item
-        record = self.records[index]
-        try:
-            if not self.modalities:
-                return self.transform(read_image(record.images[0]), derive_seed(seed, 0))
-            views: dict[str, torch.Tensor] = {}
-            for name, file in zip(record.modalities, record.images, strict=True):
-                if name in self.modalities:  # the place decides the augmentation, whichever others there are
-                    views[name] = self.transform(read_image(file), derive_seed(seed, self.modalities.index(name)))
-        except ReidtuneError as error:
-            return error
-        blank = torch.zeros_like(next(iter(views.values())))
-        return torch.stack([views.get(name, blank) for name in self.modalities])
+    place: int
+    file: ImageFile
+    row: int | None
 
 
-def _stack(samples: list[torch.Tensor | ReidtuneError]) -> torch.Tensor | ReidtuneError:
-    for sample in samples:
-        if isinstance(sample, ReidtuneError):
-            return sample
-    return torch.stack([sample for sample in samples if isinstance(sample, torch.Tensor)])
+class _Read(NamedTuple):
+    """``pixels`` uint8 [B, (M,) 3, H, W] with what is ``erased`` [B, (M,) 4], of the samples that could be read; the
+    error of each other one by its place; why no more pixels can be kept."""
+
+    pixels: torch.Tensor
+    erased: torch.Tensor
+    errors: dict[int, ReidtuneError]
+    trouble: str | None
 
 
-def _stack_readable(
-    samples: list[torch.Tensor | ReidtuneError],
-) -> tuple[torch.Tensor | None, dict[int, ReidtuneError]]:
-    good = [sample for sample in samples if isinstance(sample, torch.Tensor)]
-    errors = {place: sample for place, sample in enumerate(samples) if isinstance(sample, ReidtuneError)}
-    return torch.stack(good) if good else None, errors
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A batch to read: the images of each sample and the seed of its augmentation. It travels to a worker process."""
+
+    samples: list[tuple[list[_View], int]]
+    transform: Transform
+    modalities: int
+    readable: bool
+    shelf: Shelf | None
+
+    def __call__(self) -> _Read:
+        height, width = self.transform.preprocess.height, self.transform.preprocess.width
+        views = max(1, self.modalities)
+        pixels = torch.zeros((len(self.samples), views, 3, height, width), dtype=torch.uint8)
+        if torch.utils.data.get_worker_info() is not None:
+            pixels.share_memory_()  # type: ignore[no-untyped-call]  # where the main process finds them, without a copy
+        arrays = pixels.numpy()
+        erased = np.empty((len(self.samples), views, 4), np.int64)
+        erased[:] = 0, 0, height, width  # all of it, where a view is missing
+        errors: dict[int, ReidtuneError] = {}
+        trouble: list[str] = []
+        for number, (images, seed) in enumerate(self.samples):
+            try:
+                for place, file, row in images:
+                    source = self._squashed(file, row, trouble)
+                    # The place decides the augmentation, whichever other views there are.
+                    seed_here, out = derive_seed(seed, place), arrays[number, place]
+                    erased[number, place] = self.transform.vary(source, seed_here, out)
+            except ReidtuneError as error:  # returned, since torch would rewrite it
+                errors[number] = error
+                if not self.readable:
+                    break
+        if errors:
+            good = [number for number in range(len(self.samples)) if number not in errors]
+            pixels, erased = pixels[good], erased[good]
+        if not self.modalities:
+            pixels, erased = pixels[:, 0], erased[:, 0]
+        return _Read(pixels, torch.from_numpy(erased), errors, trouble[0] if trouble else None)
+
+    def _squashed(self, file: ImageFile, row: int | None, trouble: list[str]) -> Pixels:
+        key = None if self.shelf is None or row is None else file_key(file)  # before the file is read
+        if self.shelf is None or row is None or key is None:
+            return squash(read_image(file), self.transform.preprocess)
+        pixels = self.shelf.take(row, key)
+        if pixels is None:
+            pixels = squash(read_image(file), self.transform.preprocess)
+            if not trouble:
+                try:
+                    self.shelf.put(row, key, pixels)
+                except OSError as error:
+                    trouble.append(error.strerror or str(error))
+        return pixels
 
 
 def _load(
     records: Sequence[Record],
-    items: list[list[Item]],
+    items: Iterator[list[Item]],
+    count: int,
     transform: Transform,
     workers: int,
     modalities: Sequence[str] = (),
-    stack: Callable[[list[torch.Tensor | ReidtuneError]], Any] = _stack,
-) -> Iterator[Any]:
-    if workers < 0:
-        raise SettingsError(f"The number of workers is {workers}.", "Choose 0 (none) or more.")
-    loader = DataLoader(
-        _Images(records, transform, modalities),
-        batch_sampler=items,
-        num_workers=min(workers, len(items)),
-        collate_fn=stack,
-        prefetch_factor=2 if workers and items else None,
-        worker_init_fn=_start_worker,
-        generator=torch.Generator(),  # else every pass would draw from torch's own, and a resumed run would differ
-    )
-    try:
-        for images in loader:
-            if isinstance(images, ReidtuneError):
-                raise images
-            yield images
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise ReidtuneError(
-            "A process that reads images ended unexpectedly, most likely for want of memory or shared memory.",
-            "Use fewer workers (0 reads the images in the main process), or a smaller batch.",
-        ) from error
+    readable: bool = False,
+) -> Iterator[tuple[torch.Tensor | None, dict[int, ReidtuneError]]]:
+    reading = current()
+
+    def job(batch: list[Item]) -> _Job:
+        kept = reading.kept
+        samples = [(_views(records[index], modalities, transform.preprocess), seed) for index, seed in batch]
+        return _Job(samples, transform, len(modalities), readable, None if kept is None else kept.shelf)
+
+    for read in reading.run(map(job, items), workers, count):
+        if read.trouble:
+            reading.give_up(read.trouble)
+        if read.errors and not readable:
+            raise next(iter(read.errors.values()))
+        images = None
+        if len(read.pixels):
+            images = normalise(read.pixels, read.erased, transform.preprocess, reading.device)
+        yield images, read.errors
 
 
-def _start_worker(_: int) -> None:
-    """Leave Ctrl-C and SIGTERM to the main process, which finishes its step first and then ends the workers. Both may
-    be sent to a whole group of processes (by a terminal, timeout, Slurm); a worker that nobody ends leaves by itself
-    after a while."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not hasattr(signal, "alarm"):
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        return
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, _leave_later)
-
-
-def _leave_later(number: int, frame: FrameType | None) -> None:
-    signal.alarm(_GRACE)
+def _views(record: Record, modalities: Sequence[str], preprocess: Preprocess) -> list[_View]:
+    if not modalities:
+        named = [(0, record.images[0])]
+    else:
+        both = zip(record.modalities, record.images, strict=True)
+        named = [(modalities.index(name), file) for name, file in both if name in modalities]
+    kept = current().kept
+    return [_View(place, file, None if kept is None else kept.row(file, preprocess)) for place, file in named]

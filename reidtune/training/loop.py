@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from reidtune.config import RunConfig
 from reidtune.data.batch import Batch
 from reidtune.data.record import Record
+from reidtune.data.waiting import Waiting
+from reidtune.data.workers import choose_workers, told_in_words
 from reidtune.errors import ReidtuneError
 from reidtune.files import not_written, rename, write_whole
 from reidtune.methods.base import Method, Stage
@@ -114,7 +116,7 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
         optimiser.load_state_dict(saved["optimiser"])
     guard = Guard(run, progress, task.identity, task.resume_command, tuner, objective, optimiser)
     reporter.start(progress.step, plan.steps)
-    with stop_signals() as stop, guard.leaving(stop, plan.steps), torch.random.fork_rng():
+    with stop_signals() as stop, guard.leaving(stop, plan.steps), told_in_words(), torch.random.fork_rng():
         if not resume:
             guard.keep()
         if task.validate is not None and not progress.rows:
@@ -122,12 +124,15 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
                 metrics = task.validate()
             progress.rows.append({"epoch": 0, "step": 0, **_prefixed(metrics)})
             reporter.epoch(progress.rows[-1])
-        rows, begun = None, None
+        rows = None
         if task.frozen is not None and progress.step < plan.steps:
             with guard.apart("what is computed once"):
                 before = progress.frozen if progress.step else None
                 rows = task.frozen.open(plan.stages[progress.stage :], before, task.say)
             progress.frozen = rows is not None
+        begun = None
+        workers = choose_workers(config.training.workers, device)
+        waiting = Waiting(task.say, workers)
         while progress.step < plan.steps or progress.batch:  # a state may lie between the last step and its epoch's end
             # An epoch is cut where its stage ends: another epoch, another stage, another optimiser.
             left = plan.ends[progress.stage] - progress.step
@@ -143,11 +148,11 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
                 start=progress.batch,
                 images=stage.images,
                 frozen=rows if rows is not None and rows.serves(stage) else None,
-                workers=config.training.workers,
+                workers=workers,
             )
             tuner.train()
             objective.train()
-            for batch in batches:
+            for batch in waiting.through(batches):
                 rate = plan.learning_rate(progress.step, config)
                 set_learning_rate(optimiser, rate)
                 with guard.computing():
@@ -170,6 +175,7 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
                 if stop:
                     raise guard.interrupted(stop.number, plan.steps)
 
+            waiting.end_of_epoch((plan.steps - progress.step) / plan.steps_per_epoch)
             _finish_epoch(task, progress, reporter, plan.steps, stage.validate, guard)
             if progress.stage != plan.stage_index(progress.step):
                 with guard.moving():

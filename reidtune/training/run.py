@@ -14,8 +14,11 @@ from reidtune.backbone.load import Backbone
 from reidtune.config import RunConfig, changed_settings, replace_values, resolve_with_origins, to_toml
 from reidtune.data import label_map
 from reidtune.data.join import open_datasets
+from reidtune.data.keep import keep_pixels
 from reidtune.data.open import DEMOS
+from reidtune.data.reading import reading
 from reidtune.data.record import Dataset
+from reidtune.data.workers import choose_workers
 from reidtune.delta import write_delta
 from reidtune.errors import ReidtuneError, SettingsError
 from reidtune.files import remove_partials
@@ -30,6 +33,7 @@ from reidtune.training.memory_plan import set_recomputed, settle, towers_of
 from reidtune.training.out_of_memory import OutOfMemory
 from reidtune.training.precision import autocast, hold_in_bf16
 from reidtune.training.prepare import Prepared, delta_header, prepare
+from reidtune.training.schedule import plan_steps, sampler_for
 from reidtune.training.smaller import with_fixes
 from reidtune.training.start import take_values
 from reidtune.training.state import STATE_FILE, load_state
@@ -94,7 +98,8 @@ class Run:
 
         def metrics_now() -> dict[str, Any]:
             model.tuner.eval()
-            options = {"batch_size": config.training.batch_size, "workers": config.training.workers}
+            workers = choose_workers(config.training.workers, backbone.device)
+            options = {"batch_size": config.training.batch_size, "workers": workers}
             with autocast(model, config.training.precision):
                 if prepared.dataset.task == "text":
                     return validate_text(
@@ -134,15 +139,18 @@ class Run:
             save=save,
             run=self.output,
             identity=identity,
+            say=say,
             micro_batch=micro_batch,
             command=f"reidtune train {data_arguments(self.sources)}",
-            say=say,
             frozen=prepared.frozen,
         )
+        plan = plan_steps(prepared.method.stages(), len(sampler_for(prepared.train, config)), config)
+        every, again = [*prepared.train, *prepared.validation], plan.steps > plan.steps_per_epoch
         begun = time.monotonic()
         towers = towers_of(prepared) if config.training.compile else []
         try:
-            with compiled(towers, say):
+            kept = keep_pixels(every, backbone.preprocess, config.training.image_cache, again, say)
+            with reading(backbone.device, kept, say), compiled(towers, say):
                 progress = train(task, reporter, resume=self.resumes)
         except OutOfMemory as error:
             raise with_fixes(error, prepared, task.resume_command, micro_batch, stop) from None

@@ -39,7 +39,9 @@ def same(first, second):
 
 
 class Dies:
-    def __call__(self, image, seed=0):
+    preprocess = PREPROCESS
+
+    def vary(self, pixels, seed, out):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -200,8 +202,9 @@ def test_a_worker_that_is_killed_is_told_in_words(photos):
 
 
 def test_what_goes_to_a_worker_can_be_pickled(photos, train):
-    images = pickle.loads(pickle.dumps(loader_module._Images(photos(2), train)))
-    assert images[(1, 5)].shape == (3, 16, 8)
+    samples = [([loader_module._View(0, record.images[0], None)], 5) for record in photos(2)]
+    job = pickle.loads(pickle.dumps(loader_module._Job(samples, train, 0, False, None)))
+    assert job().pixels.shape == (2, 3, 16, 8)
 
 
 def test_an_identity_without_label_is_refused(photos, plain):

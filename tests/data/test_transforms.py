@@ -8,7 +8,9 @@ from PIL import Image
 
 from reidtune.backbone.preprocess import Preprocess
 from reidtune.data import EvalTransform, TrainTransform
+from reidtune.data.normalise import _look_up, normalise
 from reidtune.errors import SettingsError
+from tests.data.reference import reference_transform
 
 PREPROCESS = Preprocess(16, 8, mean=(0.5, 0.4, 0.3), std=(0.5, 0.25, 0.2))
 MEAN = torch.tensor(PREPROCESS.mean).view(3, 1, 1)
@@ -114,3 +116,44 @@ def test_values_out_of_range_are_refused(values):
     (name,) = values
     with pytest.raises(SettingsError, match=name):
         TrainTransform(PREPROCESS, **values)
+
+
+CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+
+
+@pytest.mark.parametrize(
+    ("size", "interpolation", "options"),
+    [
+        ((64, 32), "bicubic", (0.5, 10, 0.5)),
+        ((16, 8), "bilinear", (0.3, 20, 0.7)),  # padded by more than the image is wide
+        ((8, 16), "lanczos", (0.0, 0, 1.0)),
+        ((2, 2), "nearest-exact", (1.0, 1, 1.0)),  # too small for a rectangle
+    ],
+)
+def test_training_is_bit_for_bit_what_torchvision_does(size, interpolation, options):
+    preprocess = Preprocess(*size, *CLIP, interpolation)
+    transform, reference = TrainTransform(preprocess, *options), reference_transform(preprocess, *options)
+    for seed in range(60):
+        image = noise(seed, size[0] if seed % 10 == 0 else 5 + seed, size[1] if seed % 10 == 0 else 47)
+        assert transform(image, seed).numpy().tobytes() == reference(image, seed).numpy().tobytes(), seed
+        assert torch.equal(EvalTransform(preprocess)(image), reference_transform(preprocess)(image))
+
+
+def test_the_table_for_other_devices_has_the_very_numbers():
+    preprocess = Preprocess(6, 4, *CLIP)
+    pixels = torch.arange(7 * 2 * 72, dtype=torch.int64).mul(37).to(torch.uint8).view(7, 2, 3, 6, 4)
+    assert len(pixels.unique()) == 256
+    erased = torch.tensor([[0, 0, 0, 0], [1, 2, 3, 2], [0, 0, 6, 4]])[torch.arange(14) % 3].view(7, 2, 4)
+    plain = normalise(pixels, erased, preprocess)
+    other = normalise(pixels, erased, preprocess, torch.device("cpu:0"))
+    looked_up = _look_up(pixels.view(-1, 3, 6, 4), erased.view(-1, 4), preprocess, torch.device("cpu"))
+    assert torch.equal(plain, other)
+    assert torch.equal(looked_up.view(plain.shape), plain)
+    assert not plain[0, 1, :, 1:4, 2:].any()
+    assert plain[0, 1, :, 0].all()
+    assert normalise(pixels[:0], erased[:0], preprocess).shape == (0, 2, 3, 6, 4)
+
+
+def noise(seed, height, width):
+    values = torch.randint(256, (height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return Image.fromarray(values.numpy())
