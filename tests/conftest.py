@@ -89,6 +89,16 @@ def header_for():
 
 
 @pytest.fixture(scope="session")
+def training_server():
+    """A process of its own that trains in further ones, which may be killed; see tests/training/killing.py."""
+    from tests.training.killing import Server
+
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
 def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The image part of a demo world of 12 people, in Market-1501's layout."""
     from reidtune.demo.world import render_world

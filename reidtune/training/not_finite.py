@@ -38,18 +38,18 @@ class Measured:
 def measure(
     loss: Tensor, parts: Mapping[str, Tensor], parameters: Sequence[Tensor], clip_norm: float | None
 ) -> Measured:
-    """Clip the gradients of ``parameters`` to ``clip_norm``, and read all numbers of the step from the device at once.
+    """Read all numbers of the step from the device at once, and clip the gradients of ``parameters`` to ``clip_norm``,
+    unless one is not finite (clipping would spread a NaN to all of them).
 
-    Without clipping the norm is computed all the same: it is finite where every gradient is (or overflows, which
-    no optimiser survives either).
+    The norm is finite where every gradient is, unless it overflows, which is no gradient to go on with either.
     """
-    if clip_norm is not None:
-        norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
-    else:
-        norm = torch.nn.utils.get_total_norm([value.grad for value in parameters if value.grad is not None])
+    norm = torch.nn.utils.get_total_norm([value.grad for value in parameters if value.grad is not None])
     scalars = [loss, *parts.values(), norm]
-    found = torch.stack([value.detach().to(loss.device, torch.float32).reshape(()) for value in scalars]).tolist()
-    return Measured(found[0], dict(zip(parts, found[1:-1], strict=True)), found[-1])
+    read = torch.stack([value.detach().to(loss.device, torch.float32).reshape(()) for value in scalars]).tolist()
+    found = Measured(read[0], dict(zip(parts, read[1:-1], strict=True)), read[-1])
+    if clip_norm is not None and found.finite():
+        torch.nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
+    return found
 
 
 def not_finite(

@@ -5,7 +5,6 @@ import signal
 import pytest
 
 from reidtune.training.state import load_state
-from tests.training.killing import Server
 
 STEPS = 4
 
@@ -20,11 +19,8 @@ def settings(small_world, small_backbone):
 
 
 @pytest.fixture(scope="module")
-def server(small_world, small_backbone):
-    flags = {"backbone.name": f"local-dir:{small_backbone.architecture.folder}", "training.batch_size": 8}
-    server = Server(world=str(small_world), flags=flags)
-    yield server
-    server.close()
+def server(training_server):
+    return training_server
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,15 @@
 """Trainings that are killed, for tests: real processes, forked from one that has torch and the backbone at hand.
 
 Run as a program it reads one JSON task a line, forks for each, and answers how the child ended. A task says where the
-run is, and where it is to be killed: after ``seconds``, or around the ``at``-th of its operations on files.
+run is, and where it is to be killed: after ``seconds``, or around the ``at``-th of its operations on files. ``largest``
+is the size in bytes that no file may exceed.
 """
 
 import dataclasses
 import io
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -19,16 +21,19 @@ OPERATIONS = ("fsync", "replace", "unlink", "mkdir")
 
 
 class Server:
-    """``Server(world, flags, method)`` answers tasks; see :func:`serve`."""
+    """``server(run, …)`` answers one task; see :func:`serve`."""
 
-    def __init__(self, **setup):
+    def __init__(self):
         command = [sys.executable, "-c", "from tests.training.killing import serve; serve()"]
         paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
         )
-        self._ask(setup)
+
+    def prepare(self, name, world, flags):
+        """Have a training at hand, under a name."""
+        self._ask({"prepare": name, "world": str(world), "flags": flags})
 
     def __call__(self, run, **task):
         """``{"code", "seconds", "operations", "said"}``: exit code (negative: the signal) and what was counted."""
@@ -57,19 +62,21 @@ def serve():
     from reidtune.training.run import open_run
 
     registry._PAGES["staged"] = "tests.training.staged:Staged"
-    setup = json.loads(sys.stdin.readline())
-    opened = open_run(setup["world"], None, setup["flags"], output=Path(os.devnull), force=True)
-    prepared = opened.prepare()
-    answer({})
+    known = {}
     for line in sys.stdin:
         task = json.loads(line)
+        if "prepare" in task:
+            opened = open_run(task["world"], None, task["flags"], output=Path(os.devnull), force=True)
+            known[task["prepare"]] = opened, opened.prepare()
+            answer({})
+            continue
         reading, writing = os.pipe()
         begun = time.monotonic()
         if not (child := os.fork()):
             os.close(reading)
             if "arguments" in task:
                 _command(task, writing)
-            _child(task, opened, prepared, writing)
+            _child(task, *known[task["training"]], writing)
         os.close(writing)
         if task.get("seconds") is not None:
             time.sleep(task["seconds"])
@@ -89,6 +96,8 @@ def _child(task, opened, prepared, writing):
 
     code = 1
     try:
+        if "largest" in task:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (task["largest"], resource.RLIM_INFINITY))
         run = Path(task["run"])
         if holds_run(run):
             again = open_run(None, None, {}, resume=run)

@@ -1,18 +1,18 @@
 """kill -9, in real processes, at any moment: whoever resumes gets the very bytes of the uninterrupted run."""
 
+import functools
 import random
 
 import pytest
 import torch
 
 from reidtune.training.state import load_state
-from tests.training.killing import Server
 
 MOMENTS = 10  # random ones, for each method
 
 
 @pytest.fixture(scope="module", params=["lora", "staged"])
-def server(request, small_world, small_backbone):
+def server(request, training_server, small_world, small_backbone):
     flags = {
         "method": request.param,
         "backbone.name": f"local-dir:{small_backbone.architecture.folder}",
@@ -25,9 +25,8 @@ def server(request, small_world, small_backbone):
         "data.validation_fraction": 0.3,
         "loss.metric": "center",  # its centres move in the forward pass
     }
-    server = Server(world=str(small_world), flags=flags)
-    yield server
-    server.close()
+    training_server.prepare(request.param, small_world, flags)
+    return functools.partial(training_server, training=request.param)
 
 
 @pytest.fixture(scope="module")

@@ -14,47 +14,9 @@ from reidtune.training.run import open_run
 from reidtune.training.state import load_state
 from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent
+from tests.training.runs import files, go_on, start
 
 LAST = 24  # steps of the run below: 3 epochs of 8
-
-
-@pytest.fixture
-def flags(small_backbone):
-    return {
-        "method": "lora",
-        "backbone.name": f"local-dir:{small_backbone.architecture.folder}",
-        "backbone.image_size": "32x16",
-        "settings.dropout": 0.1,
-        "optimiser.lr": 3e-3,
-        "training.epochs": 3,
-        "training.batch_size": 8,
-        "training.workers": 0,
-        "training.validate_every": 1,
-        "augmentation.pad": 2,
-        "data.validation_fraction": 0.3,
-    }
-
-
-def start(world, flags, output, reporter=None, **options):
-    run = open_run(str(world), None, flags, output=output, **options)
-    return run.train(run.prepare(), reporter or Silent())
-
-
-def go_on(output, flags=None, reporter=None, source=None):
-    run = open_run(source, None, flags or {}, resume=output)
-    return run.train(run.prepare(), reporter or Silent())
-
-
-def files(run):
-    return {name: (run / name).read_bytes() for name in ("delta.safetensors", "metrics.csv", "recipe.toml")}
-
-
-@pytest.fixture
-def whole(small_world, flags, tmp_path):
-    """An uninterrupted run, and its folder."""
-    reporter = Silent()
-    result = start(small_world, flags, tmp_path / "whole", reporter)
-    return result, tmp_path / "whole", reporter
 
 
 def test_a_run_leaves_its_files_and_says_what_it_did(whole, small_backbone):

@@ -9,7 +9,7 @@ from reidtune.training.run import open_run
 from reidtune.training.state import load_state
 from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent
-from tests.training.test_run import go_on
+from tests.training.runs import go_on
 
 
 @pytest.fixture

@@ -1,0 +1,43 @@
+"""A small run of 3 epochs of 8 steps, whose pieces the tests of this room take apart."""
+
+import shutil
+
+import pytest
+
+from tests.training.reporter import Silent
+from tests.training.runs import start
+
+
+@pytest.fixture(scope="session")
+def run_settings(small_backbone):
+    return {
+        "method": "lora",
+        "backbone.name": f"local-dir:{small_backbone.architecture.folder}",
+        "backbone.image_size": "32x16",
+        "settings.dropout": 0.1,
+        "optimiser.lr": 3e-3,
+        "training.epochs": 3,
+        "training.batch_size": 8,
+        "training.workers": 0,
+        "training.validate_every": 1,
+        "augmentation.pad": 2,
+        "data.validation_fraction": 0.3,
+    }
+
+
+@pytest.fixture
+def flags(run_settings):
+    return dict(run_settings)
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(small_world, run_settings, tmp_path_factory):
+    run, reporter = tmp_path_factory.mktemp("uninterrupted") / "run", Silent()
+    return start(small_world, run_settings, run, reporter), run, reporter
+
+
+@pytest.fixture
+def whole(uninterrupted, tmp_path):
+    """An uninterrupted run: its result, a folder of one's own with its files, and what its reporter was told."""
+    result, run, reporter = uninterrupted
+    return result, shutil.copytree(run, tmp_path / "whole"), reporter
