@@ -145,7 +145,9 @@ class Run:
             frozen=prepared.frozen,
         )
         plan = plan_steps(prepared.method.stages(), len(sampler_for(prepared.train, config)), config)
-        every, again = [*prepared.train, *prepared.validation], plan.steps > plan.steps_per_epoch
+        trained = [] if prepared.frozen.reads_no_image else prepared.train
+        every = [*trained, *prepared.validation]
+        again = bool(every) and plan.steps > plan.steps_per_epoch
         begun = time.monotonic()
         towers = towers_of(prepared) if config.training.compile else []
         try:
