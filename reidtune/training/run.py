@@ -147,11 +147,12 @@ class Run:
         plan = plan_steps(prepared.method.stages(), len(sampler_for(prepared.train, config)), config)
         trained = [] if prepared.frozen.reads_no_image else prepared.train
         every = [*trained, *prepared.validation]
-        again = bool(every) and plan.steps > plan.steps_per_epoch
+        again = plan.steps > plan.steps_per_epoch
         begun = time.monotonic()
         towers = towers_of(prepared) if config.training.compile else []
         try:
-            kept = keep_pixels(every, backbone.preprocess, config.training.image_cache, again, say)
+            mode = config.training.image_cache if every else "none"
+            kept = keep_pixels(every, backbone.preprocess, mode, again, say)
             with reading(backbone.device, kept, say), compiled(towers, say):
                 progress = train(task, reporter, resume=self.resumes)
         except OutOfMemory as error:
