@@ -24,9 +24,13 @@ from typing import Any
 
 import torch
 
+from reidtune.backbone.load import load_backbone
 from reidtune.config import RunConfig, resolve_config, validate_settings
 from reidtune.data import label_map, open_dataset
 from reidtune.data.batch import Batch
+from reidtune.data.record import cameras, identities
+from reidtune.demo.cache import demo_folder
+from reidtune.methods.base import Facts, Method
 from reidtune.methods.registry import find_method
 from reidtune.model import Model
 from reidtune.training.batches import BatchSource
@@ -48,10 +52,8 @@ PLAIN = {"augmentation.flip": 0.0, "augmentation.pad": 0, "augmentation.erase": 
 class Form:
     """One method on images, or on ``rows`` that stand for them."""
 
-    def __init__(self, name: str, flags: dict[str, Any], records: list[Any], config: RunConfig, model: Model) -> None:
-        page = find_method(name)
-        self.method = page(page.complete(validate_settings(page.Settings, config.settings), _facts(records)))
-        self.model, self.config, self.records = model, config, records
+    def __init__(self, method: Method, records: list[Any], config: RunConfig, model: Model) -> None:
+        self.method, self.model, self.config = method, model, config
         labels = label_map(records)
         torch.manual_seed(1)
         self.objective = self.method.objective(model.tuner, model.backbone, len(labels), config.loss).to(
@@ -94,27 +96,20 @@ class Form:
         return (counted[0] - counted[1]) // (count - count // 2)
 
 
-def _facts(records: list[Any]) -> Any:
-    from reidtune.data.record import cameras, identities
-    from reidtune.methods.base import Facts
-
+def _facts(records: list[Any]) -> Facts:
     return Facts("image", "person", len(identities(records)), len(cameras(records)))
 
 
-def make(name: str, flags: dict[str, Any], records: list[Any], arguments: argparse.Namespace) -> tuple[Form, Frozen]:
+def make(flags: dict[str, Any], records: list[Any], arguments: argparse.Namespace) -> tuple[Form, Frozen]:
     own = {name: value for name, value in PLAIN.items() if name != "settings.dropout" or "adapter" in flags["method"]}
     config = resolve_config(None, {**own, **flags})
     page = find_method(config.method)
     method = page(page.complete(validate_settings(page.Settings, config.settings), _facts(records)))
     model = Model(arguments.backbone, method.tuner(arguments.backbone, 1))
-    form = Form(config.method, flags, records, config, model)
-    return form, find_frozen(config, method, model, records)
+    return Form(method, records, config, model), find_frozen(config, method, model, records)
 
 
 def main() -> None:
-    from reidtune.backbone.load import load_backbone
-    from reidtune.demo.cache import demo_folder
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
@@ -147,10 +142,10 @@ def main() -> None:
                 "training.epochs": 60,
                 **flags,
             }
-            forms[name], plan = make(name, options, records, arguments)
+            forms[name], plan = make(options, records, arguments)
             if plan.reason is None:
                 begun = clock()
-                cached, plans[f"{name}, computed once"] = make(name, options, records, arguments)
+                cached, plans[f"{name}, computed once"] = make(options, records, arguments)
                 cached.rows = plan.open(cached.method.stages())
                 seconds = (clock() - begun) / len(plan.images)
                 forms[f"{name}, computed once"] = cached

@@ -24,6 +24,7 @@ from reidtune.config import RunConfig
 from reidtune.data.loader import eval_loader
 from reidtune.data.record import ImageFile, Record
 from reidtune.data.transforms import EvalTransform
+from reidtune.data.workers import choose_workers
 from reidtune.errors import ReidtuneError
 from reidtune.methods.base import Method, Stage
 from reidtune.model import Model
@@ -91,6 +92,11 @@ class Frozen:
     @property
     def features(self) -> bool:
         return self.block > self.layers
+
+    @property
+    def reads_no_image(self) -> bool:
+        """Whether no stage of the training reads images, once the rows are there."""
+        return self.reason is None and self.stage is None
 
     @property
     def bytes(self) -> int:
@@ -224,7 +230,8 @@ class Frozen:
         backbone, training = self.model.backbone, self.config.training
         tower, plain = backbone.image, Tuner()
         records = [Record((image,), 1) for image in images]
-        for pixels in eval_loader(records, EvalTransform(backbone.preprocess), CHUNK, training.workers or 0):
+        workers = choose_workers(training.workers, backbone.device)
+        for pixels in eval_loader(records, EvalTransform(backbone.preprocess), CHUNK, workers):
             with autocast(self.model, training.precision):
                 given = pixels.to(backbone.device)
                 found = tower(given, plain) if self.features else tower.rows_before(given, plain, Walk(), self.block)
@@ -256,19 +263,11 @@ def find_frozen(config: RunConfig, method: Method, model: Model, records: Sequen
         elif augmented:
             reason = "images are augmented"
     shape, share = _probe(model, block) if block else ((), 0.0)
-    return Frozen(
-        model,
-        config,
-        images,
-        _places(records, images, model.modalities),
-        block,
-        shape,
-        "fp32" if block > tower.layers else config.training.precision,
-        share,
-        None if stage is None else stage.name,
-        reason,
-        reason == "images are augmented",
-    )
+    places = _places(records, images, model.modalities)
+    dtype = "fp32" if block > tower.layers else config.training.precision
+    name = None if stage is None else stage.name
+    augments = reason == "images are augmented"
+    return Frozen(model, config, images, places, block, shape, dtype, share, name, reason, augments)
 
 
 def _places(records: Sequence[Record], images: Sequence[ImageFile], modalities: Sequence[str]) -> Tensor:

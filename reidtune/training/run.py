@@ -145,11 +145,14 @@ class Run:
             frozen=prepared.frozen,
         )
         plan = plan_steps(prepared.method.stages(), len(sampler_for(prepared.train, config)), config)
-        every, again = [*prepared.train, *prepared.validation], plan.steps > plan.steps_per_epoch
+        trained = [] if prepared.frozen.reads_no_image else prepared.train
+        every = [*trained, *prepared.validation]
+        again = plan.steps > plan.steps_per_epoch
         begun = time.monotonic()
         towers = towers_of(prepared) if config.training.compile else []
         try:
-            kept = keep_pixels(every, backbone.preprocess, config.training.image_cache, again, say)
+            mode = config.training.image_cache if every else "none"
+            kept = keep_pixels(every, backbone.preprocess, mode, again, say)
             with reading(backbone.device, kept, say), compiled(towers, say):
                 progress = train(task, reporter, resume=self.resumes)
         except OutOfMemory as error:
