@@ -83,11 +83,13 @@ def compare(
 ) -> None:
     """Train methods on one dataset with the same budget and several seeds, and compare them on its test split.
 
-    All rows have the same data, validation identities, batches, steps and image size. What no option says of these is
-    as in the first method's recipe. The rest is as each method's recipe has it. The backbone alone is the first row.
+    All rows have the same data, validation identities, batches, steps and image size.
 
-    The same command again goes on where it stopped. Each run is an ordinary one, in OUTPUT/METHOD-seedN; beside them
-    are compare.json, compare.csv, compare.png and compare.html.
+    What no option says of these is as in the recipe of the first row; the rest is as each method's recipe has it.
+
+    The backbone alone is the first line. Each run is an ordinary one, in OUTPUT/METHOD-seedN, and is tested there.
+
+    The same command again goes on where it stopped, and trains only what is not there yet.
     """
     if data is None:
         raise SettingsError("DATA is missing.", "Say it first: reidtune compare demo --methods lora vpt")
