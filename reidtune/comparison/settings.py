@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from reidtune.comparison.rows import SHARED, Row
-from reidtune.config import RunConfig, changed_settings, flatten, resolve_config
+from reidtune.config import RunConfig, changed_settings, flatten, replace_values, resolve_config, validate_settings
 from reidtune.data.record import Dataset
 from reidtune.errors import SettingsError
+from reidtune.methods.registry import find_method
 from reidtune.recipes.emit import OFF
 from reidtune.training.folder import RECIPE_FILE
 from reidtune.training.run import Run, open_run
@@ -61,7 +62,11 @@ class Settings:
         """Dotted names of the settings of an earlier run in ``folder`` that are others now; none without a run."""
         if not (folder / RECIPE_FILE).is_file():
             return []
-        return changed_settings(resolve_config(str(folder / RECIPE_FILE), {}), self.open(row, seed, folder).config)
+        before = resolve_config(str(folder / RECIPE_FILE), {})
+        # A recipe of an earlier version lacks what that did not know: its default.
+        own = validate_settings(find_method(before.method).Settings, before.settings).model_dump(mode="json")
+        before = replace_values(before, {"settings": own})
+        return changed_settings(before, self.open(row, seed, folder).config)
 
 
 def settle(

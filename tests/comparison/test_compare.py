@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import statistics
 from pathlib import Path
@@ -157,8 +158,6 @@ def test_again_nothing_is_trained_or_evaluated(finished, small_world, flags, mon
 
 
 def test_further_rows_and_seeds_are_added(finished, small_world, flags, tmp_path):
-    import shutil
-
     folder = shutil.copytree(finished[1], tmp_path / "out")
     steps = Steps()
     result = call(small_world, flags, folder, ("lora", "bias"), (2, 3), reporter=steps)
@@ -211,8 +210,6 @@ def test_ctrl_c_between_trainings_says_how_to_go_on(small_world, flags, tmp_path
 
 
 def test_a_run_that_was_trained_but_not_evaluated_is_not_trained_again(finished, small_world, flags, tmp_path):
-    import shutil
-
     folder = shutil.copytree(finished[1], tmp_path / "out")
     (folder / "vpt-seed1" / "comparison.json").unlink()
     steps = Steps()
@@ -246,9 +243,17 @@ def test_what_changes_nothing_but_speed_may_change(finished, small_world, flags)
     assert by_name(result)["vpt"]["mAP"] == by_name(finished[0])["vpt"]["mAP"]
 
 
-def test_other_data_is_refused(finished, small_world, flags, tmp_path):
-    import shutil
+def test_a_recipe_of_an_earlier_version_has_the_defaults(finished, small_world, flags, tmp_path):
+    folder = shutil.copytree(finished[1], tmp_path / "out")
+    recipe = folder / "lora-seed1" / "recipe.toml"
+    lines = recipe.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith(("towers =", "per_modality =", "label_smoothing ="))]
+    assert len(kept) == len(lines) - 3
+    recipe.write_text("".join(kept))
+    assert call(small_world, flags, folder)["rows"] == finished[0]["rows"]
 
+
+def test_other_data_is_refused(finished, small_world, flags, tmp_path):
     other = shutil.copytree(small_world, tmp_path / "other")
     min((other / "query").glob("0*.jpg")).unlink()
     with pytest.raises(SettingsError, match="The data is not the one that the comparison in .* was started on"):
@@ -302,8 +307,6 @@ def test_an_unexpected_error_of_one_method_is_told(small_world, flags, tmp_path,
 
 
 def test_bad_data_ends_the_comparison(small_world, flags, tmp_path):
-    import shutil
-
     world = shutil.copytree(small_world, tmp_path / "world")
     for victim in (world / "bounding_box_train").glob("0*.jpg"):
         victim.write_bytes(victim.read_bytes()[:900])
@@ -343,8 +346,6 @@ def test_without_a_budget_all_have_that_of_the_first(small_world, flags, tmp_pat
 
 
 def test_a_join_is_tested_on_each_dataset(small_world, flags, tmp_path):
-    import shutil
-
     other = shutil.copytree(small_world, tmp_path / "other")
     gallery = other / "bounding_box_test"
     for victim in sorted(gallery.glob("0*.jpg"))[:9]:
