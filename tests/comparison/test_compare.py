@@ -17,7 +17,7 @@ from reidtune.errors import DataError, SettingsError
 from reidtune.evaluation import evaluate_dataset
 from reidtune.training.plan import dry_run
 from reidtune.training.run import open_run
-from reidtune.training.state import Interrupted
+from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent
 
 STEPS = 4
@@ -198,14 +198,18 @@ class Stopping(InterruptAt):
             os.kill(os.getpid(), self.number)
 
 
-def test_ctrl_c_between_trainings_says_how_to_go_on(small_world, flags, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_between_trainings_stops_at_once_and_says_how_to_go_on(
+    small_world, flags, tmp_path, monkeypatch, number, code
+):
     def stop(*arguments, **options):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
+        raise AssertionError("it went on")
 
     monkeypatch.setattr(one_run, "evaluate_dataset", stop)
     with pytest.raises(Interrupted) as stopped:
         call(small_world, flags, tmp_path / "out", again="reidtune compare Y")
-    assert (stopped.value.exit_code, stopped.value.number) == (130, signal.SIGINT)
+    assert stopped.value.exit_code == code
     assert stopped.value.hint == "Go on with: reidtune compare Y"
 
 
@@ -286,7 +290,7 @@ def test_a_row_that_fails_does_not_lose_the_others(small_world, flags, tmp_path)
     assert [row["name"] for row in result["rows"]] == [*methods]
     lora, vpt, adapter = result["rows"]
     assert lora["mAP"]["deviation"] is not None
-    assert "The loss became" in vpt["failed"][0]["error"] and "Lower the learning rate" in vpt["failed"][0]["hint"]
+    assert "The loss became" in vpt["failed"][0]["error"] and "A lower rate" in vpt["failed"][0]["hint"]
     assert [problem["seed"] for problem in adapter["failed"]] == [1, 2]
     assert "settings.per_modality needs multi-modal data" in adapter["failed"][0]["error"]
     assert vpt["parameters"] > 0  # counted before it failed
