@@ -11,6 +11,7 @@ import typer
 from reidtune.cli.console import clean, note, print_json, stderr, stdout
 from reidtune.cli.options import Activation, Backbone, Columns, Json, Layout, Pretrained, Protocol, Quiet
 from reidtune.cli.several import taking_several
+from reidtune.cli.stopping import COMMAND_LINE, stops_at_once
 from reidtune.errors import SettingsError
 
 EXAMPLES = (
@@ -20,21 +21,11 @@ EXAMPLES = (
     "reidtune compare demo:text --methods dm-adapter cskt --recipe mine.toml --seeds 1",
     "reidtune compare /data/Market-1501 --methods lora adapter --set optimiser.lr=1e-3 --batch-size 64",
 )
-_SEVERAL = ("--methods", "--seeds", "--recipe")
-_WORDS = "reidtune.words"
+COMMAND = taking_several("--methods", "--seeds", "--recipe")
 
 
-class COMMAND(taking_several(*_SEVERAL)):  # type: ignore[misc]
-    """Keeps the words of the command line, to be said again after an interruption."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        ctx.meta[_WORDS] = list(args)
-        found: list[str] = super().parse_args(ctx, args)
-        return found
-
-
+@stops_at_once
 def compare(
-    context: typer.Context,
     data: Annotated[str | None, typer.Argument(help="A folder, a CSV or JSONL table, or demo.", metavar="DATA")] = None,
     more: Annotated[
         list[str] | None,
@@ -73,6 +64,14 @@ def compare(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0 or mps.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
+    memory: Annotated[str | None, typer.Option(help="What a training may take at the most, such as 8GB.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Blocks computed again in the backward pass: auto, none, all or a number.")
+    ] = None,
+    micro_batch: Annotated[
+        str | None, typer.Option(help="Samples in the towers at once, the loss still of the batch: auto, none, N.")
+    ] = None,
+    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile, where it works.")] = False,
     image_size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH in pixels, such as 256x128.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting, for all rows: section.key=value.")
@@ -83,11 +82,13 @@ def compare(
 ) -> None:
     """Train methods on one dataset with the same budget and several seeds, and compare them on its test split.
 
-    All rows have the same data, validation identities, batches, steps and image size. What no option says of these is
-    as in the first method's recipe. The rest is as each method's recipe has it. The backbone alone is the first row.
+    All rows have the same data, validation identities, batches, steps and image size.
 
-    The same command again goes on where it stopped. Each run is an ordinary one, in OUTPUT/METHOD-seedN; beside them
-    are compare.json, compare.csv, compare.png and compare.html.
+    What no option says of these is as in the recipe of the first row; the rest is as each method's recipe has it.
+
+    The backbone alone is the first line. Each run is an ordinary one, in OUTPUT/METHOD-seedN, and is tested there.
+
+    The same command again goes on where it stopped, and trains only what is not there yet.
     """
     if data is None:
         raise SettingsError("DATA is missing.", "Say it first: reidtune compare demo --methods lora vpt")
@@ -115,6 +116,10 @@ def compare(
         "training.device": device,
         "training.precision": precision,
         "training.workers": workers,
+        "training.compile": True if compile_ else None,
+        "training.memory": memory,
+        "training.checkpoint": checkpoint,
+        "training.micro_batch": micro_batch,
         **parse_set(settings or ()),
     }
     notes = stderr(quiet=quiet or as_json)
@@ -125,7 +130,7 @@ def compare(
             note(notes, sentence)
         said.add(sentence)
 
-    words = [word for word in context.meta.get(_WORDS, ()) if word != "--force"]  # which would begin anew again
+    words = [word for word in COMMAND_LINE.get() if word != "--force"]  # which would begin anew again
     result = compare_methods(
         [data, *(more or [])],
         methods or (),
@@ -134,7 +139,7 @@ def compare(
         flags,
         output=output,
         force=force,
-        again=f"reidtune compare {shlex.join(words)}",
+        again=shlex.join(["reidtune", *words]),
         say=say,
         reporter=lambda: TerminalReporter(notes),
         counting=lambda: counting(notes, "Embedding"),

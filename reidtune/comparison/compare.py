@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,7 +18,7 @@ from reidtune.data.open import DEMOS
 from reidtune.data.record import Dataset
 from reidtune.errors import DataError, SettingsError
 from reidtune.training.loop import Reporter
-from reidtune.training.stop import Interrupted
+from reidtune.training.stop import Interrupted, StopNow, stop_signals
 
 SEEDS = (1, 2, 3)
 
@@ -75,11 +76,13 @@ def compare(
     )
     work.check()
     try:
-        return work.do()
-    except KeyboardInterrupt:  # outside of a training, which makes it an Interrupted
-        raise Interrupted(f"Interrupted; what is done is in {work.output}.", f"Go on with: {again}") from None
-    except Interrupted as stop:
-        raise Interrupted(stop.message, f"Go on with: {again}", stop.number) from stop
+        with stop_signals() as stop, stop.at_once():  # a training saves its state first
+            return work.do()
+    except KeyboardInterrupt as now:
+        number = now.number if isinstance(now, StopNow) else signal.SIGINT
+        raise Interrupted(f"Interrupted; what is done is in {work.output}.", f"Go on with: {again}", number) from None
+    except Interrupted as told:
+        raise Interrupted(told.message, f"Go on with: {again}", told.number) from told
     except DataError as error:
         raise DataError(error.message, "\n".join(filter(None, [error.hint, f"Then go on with: {again}"]))) from error
 

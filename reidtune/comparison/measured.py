@@ -66,7 +66,8 @@ def read_measured(folder: Path, hashes: list[str]) -> Measured:
 
 class Watch:
     """A reporter that passes on what it is told and counts samples and seconds: all the time from the start, or from
-    the end of an epoch, to a step, or from step to step. So reading images counts, and validation does not."""
+    the end of an epoch, to a step, or from step to step. So reading images counts, and what is computed once for the
+    whole run, and validation does not."""
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ import torch
 from reidtune.backbone.load import load_backbone
 from reidtune.comparison.measured import MEASURED_FILE, Measured, Watch
 from reidtune.comparison.rows import Row
-from reidtune.comparison.settings import Settings, is_begun
+from reidtune.comparison.settings import Settings
 from reidtune.config import RunConfig
 from reidtune.data.record import Dataset, identities
 from reidtune.delta import find_delta, read_file
@@ -21,6 +21,7 @@ from reidtune.devices import choose_device
 from reidtune.evaluation import RESULT_FILE, evaluate_dataset
 from reidtune.model import Model, load
 from reidtune.report.output import write_result
+from reidtune.training.folder import holds_run
 from reidtune.training.loop import Reporter
 from reidtune.training.plan import dry_run
 from reidtune.training.prepare import Prepared
@@ -70,7 +71,7 @@ def train_and_test(
 
     Raises what preparing, training and evaluating raise; the measurement so far is written also then.
     """
-    if anew or not is_begun(folder):
+    if anew or not holds_run(folder):
         run = settings.open(row, seed, folder)
         (folder / MEASURED_FILE).unlink(missing_ok=True)
     else:
@@ -86,7 +87,8 @@ def train_and_test(
 
     try:
         with reporter() as told:
-            trained = run.train(prepared, Watch(told, measured, _samples_per_step(prepared), keep))
+            watch = Watch(told, measured, _samples_per_step(prepared), keep)
+            trained = run.train(prepared, watch, say)
     finally:
         keep()
     delta = read_file(find_delta(folder))

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from reidtune.comparison.rows import SHARED, Row
-from reidtune.config import RunConfig, changed_settings, flatten, resolve_config
+from reidtune.config import FREE as FREE_NAMES
+from reidtune.config import RunConfig, changed_settings, flatten, replace_values, resolve_config, validate_settings
 from reidtune.data.record import Dataset
 from reidtune.errors import SettingsError
+from reidtune.methods.base import EVERYTHING
+from reidtune.methods.registry import find_method
 from reidtune.recipes.emit import OFF
 from reidtune.training.folder import RECIPE_FILE
 from reidtune.training.run import Run, open_run
-from reidtune.training.state import STATE_FILE
 
-FREE = ("training.device", "training.workers", "training.image_cache")  # a comparison may go on with others
+FREE = tuple(f"training.{name}" for name in FREE_NAMES)  # a comparison may go on with others
 LENGTH = ("training.epochs", "training.steps")  # one of them says the other's part
 
 
@@ -46,8 +48,9 @@ class Settings:
         return _open(self.sources, self.dataset, row, {**self.given, **shared, **row.flags, "seed": seed}, folder)
 
     def reopen(self, folder: Path) -> Run:
-        """The run that was begun in ``folder``, on the device and with the workers of now."""
-        run = open_run(self.sources, None, {name: self.shared[name] for name in FREE}, resume=folder)
+        """The run that was begun in ``folder``, on the device, with the workers and in the memory of now."""
+        flags = {name: _as_flag(name, self.shared[name]) for name in FREE}
+        run = open_run(self.sources, None, flags, resume=folder)
         return replace(run, dataset=self.dataset)
 
     def set_aside(self, row: Row) -> dict[str, Any]:
@@ -61,7 +64,11 @@ class Settings:
         """Dotted names of the settings of an earlier run in ``folder`` that are others now; none without a run."""
         if not (folder / RECIPE_FILE).is_file():
             return []
-        return changed_settings(resolve_config(str(folder / RECIPE_FILE), {}), self.open(row, seed, folder).config)
+        before = resolve_config(str(folder / RECIPE_FILE), {})
+        # A recipe of an earlier version lacks what that did not know: its default.
+        own = validate_settings(find_method(before.method).Settings, before.settings)
+        before = replace_values(before, {"settings": own.model_dump(mode="json", context=EVERYTHING)})
+        return changed_settings(before, self.open(row, seed, folder).config)
 
 
 def settle(
@@ -75,11 +82,6 @@ def settle(
     run = _open(sources, dataset, rows[0], {**given, **rows[0].flags, "seed": seed}, None)
     name = run.output.name.removeprefix(f"{run.config.method}-")
     return Settings(tuple(sources), dataset, given, run.config, name)
-
-
-def is_begun(folder: Path) -> bool:
-    """Whether there is a run to go on with."""
-    return (folder / RECIPE_FILE).is_file() and (folder / STATE_FILE).is_file()
 
 
 def _open(sources: Sequence[str], dataset: Dataset, row: Row, flags: Mapping[str, Any], folder: Path | None) -> Run:

@@ -55,7 +55,7 @@ def notes_of(content: Mapping[str, Any]) -> list[str]:
         f"{kind} on the test split, {of}; gain is over {content['baseline']['name']}.",
         test["obtained"],
         f"{MARK} on the Pareto front: no other row is as good for less. Kept: what autograd keeps for {one}, counted. "
-        f"images/s: {_machine(content)}.",
+        f"images/s: {_machine(content, one.split()[-1])}.",
     ]
     notes += [f"{row['name']}: {_set_aside(row['set_aside'])}." for row in content["rows"] if row["set_aside"]]
     for row in content["rows"]:
@@ -104,18 +104,18 @@ def _row(row: Mapping[str, Any], content: Mapping[str, Any]) -> list[str]:
     seeds, asked = len(row["seeds"]), len(content["seeds"])
     some = f" ({seeds} of {asked} seeds)" if 0 < seeds < asked else ""
     state = "" if row["mAP"] is not None else " (failed)" if row["failed"] else " (not yet)"
-    gain = NOTHING if row["gain"] is None else f"{100 * row['gain']:+.1f}"
+    gain = NOTHING if row["gain"] is None else f"{100 * row['gain']:+.1f}".replace("-0.0", "+0.0")
     costs = [f"{cost_text(row, cost)}{MARK if cost in row['front'] else ' '}" for cost in COSTS]
     return [row["name"] + some + state, spread(row["mAP"]), gain, spread(row["rank-1"]), *costs]
 
 
-def _machine(content: Mapping[str, Any]) -> str:
+def _machine(content: Mapping[str, Any], one: str) -> str:
     """On what the speed was measured."""
     found = {(run["device"], run["threads"]): None for run in content["runs"] if run["status"] == "finished"}
     words = [f"{device}, {threads} thread{'s' * (threads != 1)}" for device, threads in found]
     if len(words) > 1:
-        return f"while training, reading included; not to be compared, since measured on {and_list(words)}"
-    return f"while training, reading included, measured on this machine{f' ({words[0]})' if words else ''}"
+        return f"{one}s a second of training, reading included; not to be compared, since measured on {and_list(words)}"
+    return f"{one}s a second of training, reading included, measured on this machine{f' ({words[0]})' if words else ''}"
 
 
 def _set_aside(values: Mapping[str, Any]) -> str:

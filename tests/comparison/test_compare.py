@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import statistics
 from pathlib import Path
@@ -16,7 +17,7 @@ from reidtune.errors import DataError, SettingsError
 from reidtune.evaluation import evaluate_dataset
 from reidtune.training.plan import dry_run
 from reidtune.training.run import open_run
-from reidtune.training.state import Interrupted
+from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent
 
 STEPS = 4
@@ -157,8 +158,6 @@ def test_again_nothing_is_trained_or_evaluated(finished, small_world, flags, mon
 
 
 def test_further_rows_and_seeds_are_added(finished, small_world, flags, tmp_path):
-    import shutil
-
     folder = shutil.copytree(finished[1], tmp_path / "out")
     steps = Steps()
     result = call(small_world, flags, folder, ("lora", "bias"), (2, 3), reporter=steps)
@@ -199,20 +198,22 @@ class Stopping(InterruptAt):
             os.kill(os.getpid(), self.number)
 
 
-def test_ctrl_c_between_trainings_says_how_to_go_on(small_world, flags, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_between_trainings_stops_at_once_and_says_how_to_go_on(
+    small_world, flags, tmp_path, monkeypatch, number, code
+):
     def stop(*arguments, **options):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
+        raise AssertionError("it went on")
 
     monkeypatch.setattr(one_run, "evaluate_dataset", stop)
     with pytest.raises(Interrupted) as stopped:
         call(small_world, flags, tmp_path / "out", again="reidtune compare Y")
-    assert (stopped.value.exit_code, stopped.value.number) == (130, signal.SIGINT)
+    assert stopped.value.exit_code == code
     assert stopped.value.hint == "Go on with: reidtune compare Y"
 
 
 def test_a_run_that_was_trained_but_not_evaluated_is_not_trained_again(finished, small_world, flags, tmp_path):
-    import shutil
-
     folder = shutil.copytree(finished[1], tmp_path / "out")
     (folder / "vpt-seed1" / "comparison.json").unlink()
     steps = Steps()
@@ -246,9 +247,17 @@ def test_what_changes_nothing_but_speed_may_change(finished, small_world, flags)
     assert by_name(result)["vpt"]["mAP"] == by_name(finished[0])["vpt"]["mAP"]
 
 
-def test_other_data_is_refused(finished, small_world, flags, tmp_path):
-    import shutil
+def test_a_recipe_of_an_earlier_version_has_the_defaults(finished, small_world, flags, tmp_path):
+    folder = shutil.copytree(finished[1], tmp_path / "out")
+    recipe = folder / "lora-seed1" / "recipe.toml"
+    lines = recipe.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith(("towers =", "per_modality =", "label_smoothing ="))]
+    assert len(kept) == len(lines) - 3
+    recipe.write_text("".join(kept))
+    assert call(small_world, flags, folder)["rows"] == finished[0]["rows"]
 
+
+def test_other_data_is_refused(finished, small_world, flags, tmp_path):
     other = shutil.copytree(small_world, tmp_path / "other")
     min((other / "query").glob("0*.jpg")).unlink()
     with pytest.raises(SettingsError, match="The data is not the one that the comparison in .* was started on"):
@@ -281,7 +290,7 @@ def test_a_row_that_fails_does_not_lose_the_others(small_world, flags, tmp_path)
     assert [row["name"] for row in result["rows"]] == [*methods]
     lora, vpt, adapter = result["rows"]
     assert lora["mAP"]["deviation"] is not None
-    assert "The loss became" in vpt["failed"][0]["error"] and "Lower the learning rate" in vpt["failed"][0]["hint"]
+    assert "The loss became" in vpt["failed"][0]["error"] and "A lower rate" in vpt["failed"][0]["hint"]
     assert [problem["seed"] for problem in adapter["failed"]] == [1, 2]
     assert "settings.per_modality needs multi-modal data" in adapter["failed"][0]["error"]
     assert vpt["parameters"] > 0  # counted before it failed
@@ -302,8 +311,6 @@ def test_an_unexpected_error_of_one_method_is_told(small_world, flags, tmp_path,
 
 
 def test_bad_data_ends_the_comparison(small_world, flags, tmp_path):
-    import shutil
-
     world = shutil.copytree(small_world, tmp_path / "world")
     for victim in (world / "bounding_box_train").glob("0*.jpg"):
         victim.write_bytes(victim.read_bytes()[:900])
@@ -343,8 +350,6 @@ def test_without_a_budget_all_have_that_of_the_first(small_world, flags, tmp_pat
 
 
 def test_a_join_is_tested_on_each_dataset(small_world, flags, tmp_path):
-    import shutil
-
     other = shutil.copytree(small_world, tmp_path / "other")
     gallery = other / "bounding_box_test"
     for victim in sorted(gallery.glob("0*.jpg"))[:9]:

@@ -35,6 +35,7 @@ def test_one_seed_has_no_deviation():
 
 def test_a_loss_has_its_sign():
     assert cells_of(compared({"lora": (0.25, 0.25)}))[1][2] == "-5.0"
+    assert cells_of(compared({"lora": (0.2999, 0.2999)}))[1][2] == "+0.0"
 
 
 def test_failed_and_missing_rows_are_told():
@@ -82,7 +83,7 @@ def test_notes_say_how_the_numbers_were_obtained():
 def test_text_data_says_which_ranking():
     notes = notes_of(compared(task="text"))
     assert notes[1].startswith("mAP and rank-1 of text to image on the test split")
-    assert "keeps for a pair" in notes[3]
+    assert "keeps for a pair" in notes[3] and "pairs a second of training" in notes[3]
 
 
 def test_speeds_of_several_machines_are_not_to_be_compared():
