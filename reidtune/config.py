@@ -115,7 +115,7 @@ def flatten(config: RunConfig) -> dict[str, Any]:
     return _flatten(config.model_dump())
 
 
-FREE = ("device", "workers", "image_cache", "memory", "checkpoint", "micro_batch")
+FREE = ("device", "workers", "image_cache", "memory", "checkpoint", "micro_batch", "cache_frozen")
 """Settings of [training] with which a resumed run may go on otherwise than it began."""
 
 

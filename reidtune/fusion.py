@@ -12,11 +12,12 @@ from reidtune.seeds import derive_seed
 
 
 def modality_walk(batch: Batch) -> tuple[Tensor, Walk]:
-    """The images that are there, [n, 3, H, W], of a batch [B, M, 3, H, W], and a walk that knows which they are.
+    """The images that are there, [n, 3, H, W], of a batch [B, M, 3, H, W] (or what stands for them), and a walk that
+    knows which they are.
 
     They come modality by modality, so that each modality is one slice; dropout differs between modalities.
     """
-    images = batch.images
+    images = batch.inputs
     assert images is not None
     present = present_of(batch)
     modality, samples = present.T.nonzero(as_tuple=True)
@@ -51,10 +52,10 @@ def modality_of(walk: Walk) -> Tensor:
 
 def present_of(batch: Batch) -> Tensor:
     """Boolean [B, M]: which modalities the samples have."""
-    assert batch.images is not None
     if batch.present is not None:
         return batch.present
-    return torch.ones(batch.images.shape[:2], dtype=torch.bool, device=batch.images.device)
+    assert batch.inputs is not None
+    return torch.ones(batch.inputs.shape[:2], dtype=torch.bool, device=batch.inputs.device)
 
 
 def by_sample(rows: Tensor, walk: Walk, samples: int, modalities: int) -> Tensor:

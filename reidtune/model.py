@@ -105,10 +105,11 @@ class Model:
         """Features [B, M, D] of images [B, M, 3, H, W], zeros where a modality is missing. All images go through the
         tower as one batch; ``walk`` and ``images`` are those of :func:`reidtune.fusion.modality_walk` where the caller
         needs what components leave."""
-        assert batch.images is not None
+        assert batch.inputs is not None
         if walk is None or images is None:
             images, walk = modality_walk(batch)
-        return by_sample(self.encode_images(images, walk), walk, *batch.images.shape[:2])
+        encode = self.encode_frozen if batch.images is None else self.encode_images
+        return by_sample(encode(images, walk), walk, *batch.inputs.shape[:2])
 
     def encode_images(self, images: Tensor, walk: Walk | None = None) -> Tensor:
         """Preprocessed images [B, 3, H, W] → features [B, D], not normalised; differentiable in the tuner.
@@ -116,6 +117,16 @@ class Model:
         ``walk`` says what is known of the images, and afterwards holds what components left.
         """
         return self.backbone.image(images.to(self.backbone.device), self.tuner, walk)
+
+    def encode_frozen(self, rows: Tensor, walk: Walk) -> Tensor:
+        """What the frozen part of the image tower made of images, see :class:`reidtune.data.batch.Batch`, → features
+        [B, D], not normalised; differentiable in the tuner."""
+        tower = self.backbone.image
+        rows, block = rows.to(self.backbone.device), self.tuner.first_block(tower)
+        if block <= tower.layers:
+            return tower.from_block(rows, self.tuner, walk, block)
+        walk.tower = tower
+        return self.tuner.pool(walk, rows[:, None], rows)  # whoever acts here reads the feature alone
 
     def encode_texts(self, ids: Tensor, walk: Walk | None = None) -> Tensor:
         """Token ids [B, T] → features [B, D], not normalised; differentiable in the tuner."""

@@ -240,6 +240,11 @@ class TrainingSection(_Section):
         description="samples in the towers at once, losses still of the batch; none: all; auto: as fits the memory",
     )
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="fp32 or bf16 (autocast; weights stay fp32)")
+    compile: bool = Field(default=False, description="torch.compile for the blocks of the towers, where it works")
+    cache_frozen: Literal["auto", "none"] = Field(
+        default="auto",
+        description="rows before the first trained block computed once, where images are not augmented; none: never",
+    )
     workers: Annotated[int | None, _Auto] = Field(
         default=None,
         ge=0,

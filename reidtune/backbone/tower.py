@@ -6,7 +6,7 @@ Families: :mod:`reidtune.backbone.open_clip_tower` (open_clip's own image towers
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -51,7 +51,8 @@ class Tower:
     ``linears`` (the linear maps of a block by name), ``pooling`` (which rows make the feature), ``last_norm`` and
     ``projection`` (parameter names of the last LayerNorm and of the matrix that makes the feature, ``None`` without
     one), ``front`` (how the names of the parameters begin that are read in front of the blocks), ``recomputed`` (how
-    many blocks keep their input alone and are computed again for the backward pass; to be set).
+    many blocks keep their input alone and are computed again for the backward pass) and ``compiled`` (:meth:`block`,
+    compiled; ``None``: as it is), which are to be set from outside.
     """
 
     kind: str
@@ -88,6 +89,7 @@ class Tower:
         self.activation: nn.Module = lean(activation)
         self._activation_name = repr(activation)
         self.recomputed = 0
+        self.compiled: Callable[[Walk, SiteFunctions, int, Tensor], Tensor] | None = None
         self.epsilons = {name: module.eps for name, module in model.named_modules() if isinstance(module, nn.LayerNorm)}
 
     def variant(self) -> str:
@@ -152,8 +154,12 @@ class Tower:
                 tokens = self._recomputed(walk, tuner, layer, tokens)
                 begun += 1
             else:
-                tokens = self.block(walk, tuner, layer, tokens)
+                tokens = self._block(walk, tuner, layer, tokens)
         return tokens
+
+    def _block(self, walk: Walk, tuner: SiteFunctions, layer: int, tokens: Tensor) -> Tensor:
+        block = self.compiled if torch.is_grad_enabled() else None
+        return (block or self.block)(walk, tuner, layer, tokens)
 
     def _recomputed(self, walk: Walk, tuner: SiteFunctions, layer: int, tokens: Tensor) -> Tensor:
         """:meth:`block`, computed again in the backward pass (Chen et al. 2016, arXiv 1604.06174)."""
@@ -161,7 +167,7 @@ class Tower:
 
         def block(tokens: Tensor) -> Tensor:
             own = walks.pop() if walks else replace(walk, outputs={}, statistics={}, state=dict(walk.state))
-            return self.block(own, tuner, layer, tokens)
+            return self._block(own, tuner, layer, tokens)
 
         found: Tensor = checkpoint(block, tokens, use_reentrant=False)
         return found

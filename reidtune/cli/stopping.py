@@ -14,6 +14,11 @@ COMMAND_LINE: ContextVar[tuple[str, ...]] = ContextVar("COMMAND_LINE", default=(
 """The arguments that ``reidtune`` was called with."""
 
 P = ParamSpec("P")
+_SAID = {
+    "before": "Stopped before the training began; nothing was written.",
+    "during": "Stopped at once.",
+    "after": "Stopped after the training; its delta is whole.",
+}
 
 
 def stops_at_once(command: Callable[P, None]) -> Callable[P, None]:
@@ -30,11 +35,8 @@ def stops_at_once(command: Callable[P, None]) -> Callable[P, None]:
                 with stop.at_once():
                     command(*args, **kwargs)
             except StopNow as now:
-                if stop.served:
-                    raise Interrupted("Stopped after the training; its delta is whole.", "", now.number) from None
-                raise Interrupted(
-                    "Stopped before the training began; nothing was written.", _again(), now.number
-                ) from None
+                hint = "" if stop.phase == "after" else _again()
+                raise Interrupted(_SAID[stop.phase], hint, now.number) from None
 
     return run
 

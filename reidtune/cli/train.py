@@ -54,6 +54,7 @@ def train(
     micro_batch: Annotated[
         str | None, typer.Option(help="Samples in the towers at once, the loss still of the batch: auto, none, N.")
     ] = None,
+    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile, where it works.")] = False,
     image_size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH in pixels, such as 256x128.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     init_from: Annotated[Path | None, typer.Option(help="Start from this delta's values.")] = None,
@@ -92,6 +93,7 @@ def train(
         "training.device": device,
         "training.precision": precision,
         "training.workers": workers,
+        "training.compile": True if compile_ else None,
         "training.memory": memory,
         "training.checkpoint": checkpoint,
         "training.micro_batch": micro_batch,

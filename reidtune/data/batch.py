@@ -18,8 +18,10 @@ class Batch:
     bool tells those that a sample has (``None``: all; the others are zeros); ``texts`` are token ids [B, T] int64
     of a caption each; ``cameras`` and ``scenes`` [B] int64, ``None`` where one is unknown. A training batch also has
     ``labels`` [B], classes from 0, ``seeds`` [B], one for each sample from (seed, epoch, position), from which dropout
-    follows, and ``indices`` [B] of the samples among all training samples. ``images`` is ``None`` in a stage that
-    learns from cached features."""
+    follows, and ``indices`` [B] of the samples among all training samples. ``images`` is ``None`` where
+    ``frozen`` stands for them, what the frozen part of the image tower made of them once: rows [B, N, d] that enter the
+    first block that the tuner has a part in, or the features [B, D] where it has a part in none; [B, M, ...] of M
+    modalities."""
 
     images: Tensor | None
     cameras: Tensor | None = None
@@ -29,6 +31,12 @@ class Batch:
     indices: Tensor | None = None
     present: Tensor | None = None
     scenes: Tensor | None = None
+    frozen: Tensor | None = None
+
+    @property
+    def inputs(self) -> Tensor | None:
+        """The images, or what stands for them."""
+        return self.frozen if self.images is None else self.images
 
     def to(self, device: torch.device) -> Batch:
         return Batch(*(None if part is None else part.to(device) for part in vars(self).values()))

@@ -101,8 +101,9 @@ class Facts:
 class Stage:
     """A part of training. ``share`` of the epochs goes to it; ``trains`` says which tuner tensors learn in it, and
     ``heads`` whether the objective's own tensors do. ``optimiser`` replaces settings of the recipe's [optimiser], and
-    ``sampler`` that of its [training]. A stage that does not read ``images`` gets batches without them (the method
-    looks up what it computed in ``begin``), and one that does not ``validate`` leaves the features as they are."""
+    ``sampler`` that of its [training]. A stage that does not read ``images`` gets batches without them; one that reads
+    ``features`` gets the backbone's own features [B, D] of the images in their place, not augmented
+    (``batch.frozen``). A stage that does not ``validate`` leaves the features as they are."""
 
     name: str
     share: float = 1.0
@@ -111,6 +112,7 @@ class Stage:
     optimiser: Mapping[str, Any] = field(default_factory=dict)
     sampler: str | None = None
     images: bool = True
+    features: bool = False
     validate: bool = True
 
 
@@ -217,14 +219,16 @@ class Method(ABC):
         batch = batch.to(model.backbone.device)
         outputs: dict[str, Tensor] = {}
         walks = []
-        if batch.images is not None:
-            if batch.images.ndim == 5:
+        if batch.inputs is not None:
+            several = bool(model.modalities) if batch.images is None else batch.images.ndim == 5
+            if several:
                 images, walk = modality_walk(batch)
                 outputs["image"] = model.encode_modalities(batch, walk, images)
                 outputs["present"] = present_of(batch)
             else:
                 walk = image_walk(batch)
-                outputs["image"] = model.encode_images(batch.images, walk)
+                encode = model.encode_frozen if batch.images is None else model.encode_images
+                outputs["image"] = encode(batch.inputs, walk)
             walks.append(walk)
         if batch.texts is not None:
             walks.append(text_walk(batch))

@@ -13,9 +13,7 @@ from reidtune.backbone.load import Backbone
 from reidtune.backbone.walk import Walk
 from reidtune.config import LossSection
 from reidtune.data.batch import Batch
-from reidtune.data.loader import eval_loader
 from reidtune.data.record import Record
-from reidtune.data.transforms import EvalTransform
 from reidtune.errors import SettingsError
 from reidtune.losses.clip_reid import TEXTS, ClipReidObjective
 from reidtune.methods.base import DIFFERENCE_RANK, BaseSettings, Facts, Method, Stage, check_losses
@@ -71,7 +69,6 @@ class ClipReid(Method):
 
     def __init__(self, settings: BaseSettings) -> None:
         super().__init__(settings)
-        self._cached: Tensor | None = None  # [N, D], features of the training images, of stage 1
         self._texts: Tensor | None = None  # [C, D], features of the identities' sentences, of stage 2
 
     @classmethod
@@ -116,6 +113,7 @@ class ClipReid(Method):
                 },
                 sampler="shuffle",
                 images=False,
+                features=True,
                 validate=False,
             ),
             Stage("tune", 1 - chosen.prompt_share, lambda name: not name.startswith("words.")),
@@ -124,12 +122,7 @@ class ClipReid(Method):
     def begin(self, stage: Stage, model: Model, records: Sequence[Record]) -> None:
         device = model.backbone.device
         if stage.name == "prompts":
-            plain = Tuner()
-            batches = eval_loader(records, EvalTransform(model.backbone.preprocess), _CHUNK)
-            parts = [model.backbone.image(images.to(device), plain).float() for images in batches]
-            self._cached = torch.cat(parts)
             return
-        self._cached = None
         everyone = torch.arange(self.settings.identities, device=device)
         self._texts = torch.cat(
             [self._sentences(model, some).float() for some in torch.split(everyone, _CHUNK)]
@@ -139,8 +132,8 @@ class ClipReid(Method):
         batch = batch.to(model.backbone.device)
         assert batch.labels is not None
         if batch.images is None:
-            assert self._cached is not None and batch.indices is not None
-            return {"cached": self._cached[batch.indices], "text": self._sentences(model, batch.labels)}
+            assert batch.frozen is not None
+            return {"cached": batch.frozen, "text": self._sentences(model, batch.labels)}
         assert self._texts is not None
         walk = image_walk(batch)
         features = model.encode_images(batch.images, walk)

@@ -34,15 +34,22 @@ def _fitting(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Fitting:
     from rich.text import Text
 
     table: Table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-    table.add_column(headings[0], overflow="fold", min_width=NAME_WIDTH)
+    longest = max(len(visible(row[0])) for row in rows)
+    table.add_column(headings[0], overflow="fold", min_width=min(NAME_WIDTH, longest))
+    widths = []
     for place, heading in enumerate(headings[1:], 1):
         widest = max(len(row[place]) for row in rows)
-        words = heading.replace("/", "\n/ ") if len(heading) > widest else heading
-        width = max(widest, *map(len, words.split("\n")))
-        table.add_column(words, justify="right", no_wrap=True, min_width=width)
+        words = (heading.replace("/", "\n/ ") if len(heading) > widest else heading).split("\n")
+        widths.append(max(widest, *map(len, words)))
+        # Moved to the right here: Rich would do so without the spaces at the end.
+        lines = "\n".join(word.rjust(widths[-1]) for word in words)
+        table.add_column(lines, no_wrap=True, min_width=widths[-1])
     narrow: list[Text] = []
     for name, *cells in rows:
-        table.add_row(Text(visible(name), overflow="fold"), *cells)
+        table.add_row(
+            Text(visible(name), overflow="fold"),
+            *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)),
+        )
         told = ", ".join(f"{heading} {cell.strip()}" for heading, cell in zip(headings[1:], cells, strict=True))
         narrow += [Text(visible(name), "bold", overflow="fold"), Text(f"  {told}", overflow="fold")]
     width = sum((column.min_width or 0) + GAP for column in table.columns) - GAP

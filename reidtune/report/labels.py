@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 _DISTANCES = (5.0, 14.0, 26.0, 42.0, 62.0, 86.0)  # pixels from the point to the name's box, tried in this order
-_ANGLES = [math.pi * place / 8 for place in range(16)]
+_ANGLES = np.arange(16) * np.pi / 8
 _PASSES = 4
+_HARD, _SOFT = 1000.0, 40.0  # what it costs to cover a name or point, and a bar or line
 _FAR = 10.0  # a name further away has a line to its point
 
 
@@ -36,23 +40,28 @@ def place_labels(
     (``radius``) or what is ``taken`` costs much, an obstacle less. Then names are moved again, each in view of all
     others, until none moves. With too many points something is covered, as little as can be found this way.
     """
+    if not points:
+        return []
     spots = [(x - radius, y - radius, x + radius, y + radius) for x, y in points]
-    chosen: list[tuple[float, float, float] | None] = [None] * len(points)
+    firm, soft = _array([*spots, *taken]), _array(obstacles)
+    around = [_around(point, size, frame, radius) for point, size in zip(points, sizes, strict=True)]
+    standing = [
+        distances + _HARD * _covered(boxes, firm) + _SOFT * _covered(boxes, soft) for boxes, distances in around
+    ]  # what never moves
+    chosen = np.full((len(points), 4), np.nan)  # the box of each name; what is not placed covers nothing
+    best = [0] * len(points)
     for _ in range(_PASSES):
-        before = list(chosen)
-        for place, (point, size) in enumerate(zip(points, sizes, strict=True)):
-            others = [_box(other, sizes[number]) for number, other in enumerate(chosen) if other and number != place]
-            candidates = _around(point, size, frame, radius)
-            chosen[place] = min(
-                candidates,
-                key=lambda spot: _cost(_box(spot, size), [*others, *spots, *taken], obstacles) + spot[2],
-            )
-        if chosen == before:
+        before = chosen.copy()
+        for place, (boxes, _) in enumerate(around):
+            others = np.delete(chosen, place, axis=0)
+            best[place] = int((standing[place] + _HARD * _covered(boxes, others)).argmin())
+            chosen[place] = boxes[best[place]]
+        if np.array_equal(chosen, before):
             break
     found = []
-    for point, size, spot in zip(points, sizes, chosen, strict=True):
-        assert spot is not None
-        found.append(Placed(spot[0], spot[1], _nearest(_box(spot, size), point) if spot[2] > _FAR else None))
+    for point, box, (_, distances), place in zip(points, chosen.tolist(), around, best, strict=True):
+        tip = _nearest(box, point) if distances[place] > _FAR else None
+        found.append(Placed((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, tip))
     return found
 
 
@@ -61,43 +70,40 @@ def quietest(boxes: Sequence[Box], occupied: Sequence[Box]) -> Box:
     return min(boxes, key=lambda box: sum(overlap(box, other) for other in occupied))
 
 
-def _nearest(box: Box, point: tuple[float, float]) -> tuple[float, float]:
+def overlap(one: Box, other: Box) -> float:
+    """The area that both cover, in square pixels."""
+    return float(_areas(_array([one]), _array([other]))[0, 0])
+
+
+def _nearest(box: Sequence[float], point: tuple[float, float]) -> tuple[float, float]:
     """The point of a box that is nearest to ``point``."""
     return min(max(point[0], box[0]), box[2]), min(max(point[1], box[1]), box[3])
 
 
-def _around(
-    point: tuple[float, float], size: tuple[float, float], frame: Box, radius: float
-) -> list[tuple[float, float, float]]:
-    """Centres of boxes around a point, moved inside of ``frame``, with their distance from it; the right side first."""
-    found = []
-    for distance in _DISTANCES:
-        for angle in _ANGLES:
-            reach = radius + distance
-            x = point[0] + math.cos(angle) * (reach + size[0] / 2)
-            y = point[1] - math.sin(angle) * (reach + size[1] / 2)
-            x = min(max(x, frame[0] + size[0] / 2), frame[2] - size[0] / 2)
-            y = min(max(y, frame[1] + size[1] / 2), frame[3] - size[1] / 2)
-            found.append((x, y, distance))
+def _around(point: tuple[float, float], size: tuple[float, float], frame: Box, radius: float) -> tuple[Array, Array]:
+    """Boxes [N, 4] around a point, moved inside of ``frame``, and their distances [N] from it; the right side first."""
+    distances, angles = np.repeat(_DISTANCES, len(_ANGLES)), np.tile(_ANGLES, len(_DISTANCES))
+    half = np.array(size) / 2
+    reach = (radius + distances)[:, None] + half
+    centre = np.array(point) + np.stack([np.cos(angles), -np.sin(angles)], axis=1) * reach
+    centre = np.maximum(np.minimum(centre, np.array(frame[2:]) - half), np.array(frame[:2]) + half)
+    return np.concatenate([centre - half, centre + half], axis=1), distances
+
+
+def _covered(boxes: Array, others: Array) -> Array:
+    """How much each of ``boxes`` [N, 4] covers of all ``others`` [M, 4]: touching one counts, and then how much."""
+    areas = _areas(boxes, others)
+    found: Array = (np.minimum(1.0, areas) + areas / 100).sum(axis=1)
     return found
 
 
-def _box(centre: tuple[float, ...], size: tuple[float, float]) -> Box:
-    return (centre[0] - size[0] / 2, centre[1] - size[1] / 2, centre[0] + size[0] / 2, centre[1] + size[1] / 2)
+def _areas(boxes: Array, others: Array) -> Array:
+    """The area [N, M] that two boxes have in common; of a box that is not there (NaN) nothing."""
+    low, high = np.maximum(boxes[:, None, :2], others[None, :, :2]), np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    sides = np.nan_to_num(np.maximum(high - low, 0.0))
+    found: Array = sides[..., 0] * sides[..., 1]
+    return found
 
 
-def _cost(box: Box, hard: Sequence[Box], soft: Sequence[Box]) -> float:
-    """Names and points weigh more than bars and lines; touching at all counts, and then how much."""
-    return sum(
-        weight * (min(1.0, area) + area / 100)
-        for weight, others in ((1000, hard), (40, soft))
-        for other in others
-        if (area := overlap(box, other)) > 0
-    )
-
-
-def overlap(one: Box, other: Box) -> float:
-    """The area that both cover, in square pixels."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    return width * height if width > 0 and height > 0 else 0.0
+def _array(boxes: Sequence[Box]) -> Array:
+    return np.array(boxes, dtype=np.float64).reshape(-1, 4)

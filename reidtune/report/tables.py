@@ -187,6 +187,7 @@ def plan_table(plan: dict[str, Any]) -> Table:
             f"{format_bytes(memory['activation_bytes_per_batch'])} {_at_once(memory)} (counted)",
         ),
         ("memory", f"{format_bytes(memory['peak_bytes'])} at the most (expected)"),
+        *_frozen(plan["frozen"]),
     ]
     return _pairs(rows)
 
@@ -195,6 +196,15 @@ def _at_once(memory: dict[str, Any]) -> str:
     """What is kept at once, and what is done to keep no more."""
     again = f", {memory['recomputed_blocks']} blocks computed again" if memory["recomputed_blocks"] else ""
     return (f"for {memory['micro_batch']} at once" if memory["micro_batch"] else "a batch") + again
+
+
+def _frozen(frozen: dict[str, Any]) -> list[tuple[str, str]]:
+    """A line for what is computed once, where something is."""
+    if not frozen["applies"]:
+        return []
+    what = "features" if frozen["features"] else f"{frozen['blocks_skipped']} of {frozen['blocks']} blocks"
+    share = f"{100 * frozen['forward_flops_share']:.0f} % of the image tower's forward FLOPs"
+    return [("computed once", f"{what} of {frozen['images']:,} images, {share}, {format_bytes(frozen['bytes'])} kept")]
 
 
 def _datasets(datasets: Sequence[dict[str, Any]], many: str) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,6 +17,9 @@ from reidtune.data.modality_dropout import drop_modalities
 from reidtune.data.record import Record
 from reidtune.data.transforms import TrainTransform
 from reidtune.fusion import present_of
+
+if TYPE_CHECKING:
+    from reidtune.training.frozen import FrozenRows
 
 
 @dataclass(frozen=True)
@@ -31,16 +35,23 @@ class BatchSource:
     modalities: Sequence[str] = ()
 
     def batches(
-        self, chosen: Sequence[Sequence[int]], epoch: int, *, start: int = 0, images: bool = True, workers: int = 0
+        self,
+        chosen: Sequence[Sequence[int]],
+        epoch: int,
+        *,
+        start: int = 0,
+        images: bool = True,
+        workers: int = 0,
+        frozen: FrozenRows | None = None,
     ) -> Iterator[Batch]:
         """One :class:`Batch` for each list of indices in ``chosen``, the first ``start`` passed over unread; without
-        ``images`` no file is read.
+        ``images``, or with ``frozen`` rows that stand for them, no file is read.
 
         Raises:
             DataError: an image cannot be read (it is named).
         """
         position = sum(len(batch) for batch in chosen[:start])
-        for pixels, labels, indices in self._load(chosen, epoch, start, images, workers):
+        for pixels, labels, indices in self._load(chosen, epoch, start, images and frozen is None, workers):
             records = [self.records[index] for index in indices.tolist()]
             seed = self.config.seed
             ids = None
@@ -49,7 +60,9 @@ class BatchSource:
                 ids = caption_ids(self.backbone.tokenizer, records, seed, epoch, position, masking)
             seeds = dropout_seeds(seed, epoch, position, len(records))
             batch = make_batch(pixels, records, labels, seeds, ids, indices, self.modalities)
-            if self.modalities and pixels is not None and (chance := self.config.augmentation.drop_modality):
+            if frozen is not None:
+                batch = replace(batch, frozen=frozen.take(indices))
+            if self.modalities and batch.inputs is not None and (chance := self.config.augmentation.drop_modality):
                 batch = replace(batch, present=drop_modalities(present_of(batch), seeds, chance))
             yield batch
             position += len(records)

@@ -25,6 +25,7 @@ from reidtune.methods.base import Method, Stage
 from reidtune.model import Model
 from reidtune.seeds import derive_seed, seeded
 from reidtune.training.batches import BatchSource
+from reidtune.training.frozen import Frozen
 from reidtune.training.guard import Guard
 from reidtune.training.not_finite import BAD_BATCH, LAST_GOOD, Measured, measure, not_finite
 from reidtune.training.optimiser import build_optimiser, set_learning_rate
@@ -49,7 +50,8 @@ class Reporter(Protocol):
 class Task:
     """Everything that a training needs, made ready by :mod:`reidtune.training.run`.
 
-    ``records`` are the samples: of one caption each where ``kind`` is ``text``. ``labels`` maps identities to classes
+    ``records`` are the samples: of one caption each where ``kind`` is ``text``; ``frozen`` says what of them is
+    computed once. ``labels`` maps identities to classes
     0..C−1; ``validate`` gives metrics of the model as it is, or ``None`` without a validation set; ``save`` writes the
     delta file of the tuner as it is. ``identity`` is what a resumed run must agree with.
     """
@@ -68,6 +70,7 @@ class Task:
     micro_batch: int | None = None  # samples that go through the towers at once
     save_seconds: float = 300.0  # within an epoch, the state is saved this often
     say: Callable[[str], None] = lambda sentence: None  # told what is worth knowing meanwhile
+    frozen: Frozen | None = None
 
     @property
     def resume_command(self) -> str:
@@ -121,6 +124,12 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
                 metrics = task.validate()
             progress.rows.append({"epoch": 0, "step": 0, **_prefixed(metrics)})
             reporter.epoch(progress.rows[-1])
+        rows = None
+        if task.frozen is not None and progress.step < plan.steps:
+            with guard.apart("what is computed once"):
+                before = progress.frozen if progress.step else None
+                rows = task.frozen.open(plan.stages[progress.stage :], before, task.say)
+            progress.frozen = rows is not None
         begun = None
         workers = choose_workers(config.training.workers, device)
         waiting = Waiting(task.say, workers)
@@ -138,6 +147,7 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
                 progress.epoch,
                 start=progress.batch,
                 images=stage.images,
+                frozen=rows if rows is not None and rows.serves(stage) else None,
                 workers=workers,
             )
             tuner.train()

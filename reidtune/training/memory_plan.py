@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from reidtune.backbone.tower import Tower
 from reidtune.errors import SettingsError
 from reidtune.settings import parse_bytes
 from reidtune.training.batches import BatchSource
@@ -146,7 +147,7 @@ def plan_memory(prepared: Prepared, batch: int | None = None) -> MemoryChoice:
         budget=None if training.memory is None else parse_bytes(training.memory),
         held=held_bytes(prepared) + _READ_AHEAD * batch * input_bytes(prepared),
         batch=batch,
-        layers=_layers(prepared),
+        layers=layers_of(prepared),
         checkpoint=training.checkpoint,
         micro_batch=training.micro_batch,
     )
@@ -156,7 +157,7 @@ def settle(prepared: Prepared, say: Callable[[str], None], batch: int | None = N
     """Have the towers compute blocks again as the settings want it, and return how many samples go through them at
     once (``None``: the whole batch). Only where a limit is set something is counted first, and said."""
     training = prepared.config.training
-    layers = _layers(prepared)
+    layers = layers_of(prepared)
     if training.memory is None:
         blocks = {"auto": 0, "none": 0, "all": layers}.get(str(training.checkpoint), training.checkpoint)
         set_recomputed(prepared, int(blocks))
@@ -240,21 +241,28 @@ def measure(prepared: Prepared, recomputed: int) -> Footprint:
 
 def set_recomputed(prepared: Prepared, blocks: int) -> None:
     """How many blocks of each tower are computed again from now on."""
-    for tower in _towers(prepared):
+    for tower in towers_of(prepared):
         tower.recomputed = blocks
+
+
+def recomputed_of(prepared: Prepared) -> int:
+    """How many blocks are computed again now."""
+    return max(int(tower.recomputed) for tower in towers_of(prepared))
 
 
 def gigabytes(count: int) -> str:
     return f"{count / 1e9:.2f} GB"
 
 
-def _towers(prepared: Prepared) -> list[Any]:
+def towers_of(prepared: Prepared) -> list[Tower]:
+    """The towers that a training of this data goes through."""
     backbone = prepared.model.backbone
     return [backbone.image, *([backbone.text] if prepared.dataset.task == "text" else [])]
 
 
-def _layers(prepared: Prepared) -> int:
-    layers: list[int] = [tower.layers for tower in _towers(prepared)]
+def layers_of(prepared: Prepared) -> int:
+    """Blocks of the deepest tower."""
+    layers: list[int] = [tower.layers for tower in towers_of(prepared)]
     return max(layers)
 
 

@@ -27,13 +27,12 @@ class OutOfMemory(ReidtuneError):  # noqa: N818 - what happened
 
 @dataclass(frozen=True)
 class Facts:
-    """What a step needs, in bytes: ``a_sample`` and ``fixed`` are what autograd keeps for each sample in the towers and
-    once, ``weights`` those of backbone, tuner and heads, ``batch`` the samples of a batch.
+    """What a step needs, in bytes: ``a_sample`` and ``fixed`` are what it takes for each sample in the towers and
+    once (0: not known), ``weights`` those of backbone and tuner, ``batch`` the samples of a batch.
 
-    ``half`` says whether bf16 is on, ``can_half`` whether the device computes in it. ``checkpointed`` says whether
-    blocks are checkpointed (``None``: this version cannot), ``a_sample_checkpointed`` what a sample keeps then, about
-    one row block a block, where that is known. ``micro_batch`` is how many samples are in the towers at once (``None``:
-    all).
+    ``half`` says whether bf16 is on, ``can_half`` whether the device computes in it. ``checkpointed`` says whether all
+    blocks are computed again in the backward pass, ``a_sample_checkpointed`` what a sample takes then, about one row
+    block a block, where that is known. ``micro_batch`` is how many samples are in the towers at once (``None``: all).
     """
 
     batch: int
@@ -42,7 +41,7 @@ class Facts:
     weights: int
     half: bool = False
     can_half: bool = False
-    checkpointed: bool | None = None
+    checkpointed: bool = False
     a_sample_checkpointed: int | None = None
     micro_batch: int | None = None
 
@@ -52,7 +51,7 @@ class Facts:
 
     @property
     def kept(self) -> int:
-        """Bytes that autograd keeps in a step."""
+        """Bytes of a step."""
         return self.fixed + self.a_sample * self.in_the_towers
 
 
@@ -80,13 +79,13 @@ def fixes(facts: Facts, go_on: str, half_resumes: bool = False) -> list[str]:
         end = f": {go_on} --precision bf16" if half_resumes else "; it rounds otherwise, so it is a new run"
         found.append(f"--precision bf16 {_saves(facts.kept // 2, facts)} and takes no longer{end}")
     exact = "for one more forward pass a step; the result stays"
-    if facts.checkpointed is False:
+    if not facts.checkpointed:
         rows = facts.a_sample_checkpointed
         saved = None if rows is None else (facts.a_sample - rows) * facts.in_the_towers
         found.append(f"--checkpoint all {_saves(saved, facts)} {exact}: {go_on} --checkpoint all")
     part = max(1, facts.in_the_towers // _PART)
     if part < facts.in_the_towers:
-        setting = f"--set training.micro_batch={part}"
+        setting = f"--micro-batch {part}"
         saved = facts.a_sample * (facts.in_the_towers - part)
         also = exact if facts.micro_batch is None else "and is slower; the result stays"
         found.append(f"{setting} {_saves(saved, facts)} {also}: {go_on} {setting}")
@@ -104,6 +103,6 @@ def gigabytes(count: float) -> str:
 
 
 def _saves(saved: int | None, facts: Facts) -> str:
-    if saved is None:
-        return "saves most of the activations"
+    if saved is None or not facts.kept:
+        return "saves a part of the activations"
     return f"saves about {gigabytes(saved)} of {gigabytes(facts.kept)}"

@@ -25,6 +25,7 @@ from reidtune.metric_losses import check_installed
 from reidtune.model import Model, default_backbone
 from reidtune.retrieval.validate import validation_protocol
 from reidtune.seeds import seeded
+from reidtune.training.frozen import Frozen, find_frozen
 from reidtune.training.schedule import sampler_for
 
 FEW_IDENTITIES = 10  # to validate on
@@ -42,6 +43,7 @@ class Prepared:
     validation: list[Record]
     protocol: str  # of the validation
     carved: bool  # the validation identities come from the training split
+    frozen: Frozen  # what of the training is computed once, if anything
 
 
 def prepare(
@@ -105,7 +107,10 @@ def prepare(
     with seeded(0):  # says what does not fit, and draws weights
         method.objective(model.tuner, backbone, facts.identities, config.loss, dataset.task, dataset.modalities)
     protocol = dataset.protocol if texts else validation_protocol(validation, dataset.protocol)
-    return Prepared(config, dataset, method, model, rest, validation, protocol, carved)
+    frozen = find_frozen(config, method, model, rest)
+    if sentence := frozen.sentence():
+        say(sentence)
+    return Prepared(config, dataset, method, model, rest, validation, protocol, carved, frozen)
 
 
 def delta_header(prepared: Prepared, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -26,9 +26,10 @@ from reidtune.methods.base import EVERYTHING
 from reidtune.methods.registry import find_method
 from reidtune.model import default_backbone
 from reidtune.retrieval.validate import CARVED_SPLIT, OWN_SPLIT, validate, validate_text
+from reidtune.training.compiled import compiled
 from reidtune.training.folder import RECIPE_FILE, holds_run, read_beginning, start_folder
 from reidtune.training.loop import Reporter, Task, train
-from reidtune.training.memory_plan import set_recomputed, settle
+from reidtune.training.memory_plan import set_recomputed, settle, towers_of
 from reidtune.training.out_of_memory import OutOfMemory
 from reidtune.training.precision import autocast, hold_in_bf16
 from reidtune.training.prepare import Prepared, delta_header, prepare
@@ -72,7 +73,10 @@ class Run:
             Interrupted: Ctrl-C or SIGTERM; see :func:`reidtune.training.loop.train`.
         """
         with stop_signals() as stop:
-            return self._train(prepared, reporter, stop, say)
+            stop.phase = "during"
+            result = self._train(prepared, reporter, stop, say)
+            stop.phase = "after"
+            return result
 
     def _train(
         self, prepared: Prepared, reporter: Reporter, stop: StopRequest, say: Callable[[str], None]
@@ -138,17 +142,18 @@ class Run:
             say=say,
             micro_batch=micro_batch,
             command=f"reidtune train {data_arguments(self.sources)}",
+            frozen=prepared.frozen,
         )
         plan = plan_steps(prepared.method.stages(), len(sampler_for(prepared.train, config)), config)
         every, again = [*prepared.train, *prepared.validation], plan.steps > plan.steps_per_epoch
         begun = time.monotonic()
+        towers = towers_of(prepared) if config.training.compile else []
         try:
             kept = keep_pixels(every, backbone.preprocess, config.training.image_cache, again, say)
-            with reading(backbone.device, kept, say):
+            with reading(backbone.device, kept, say), compiled(towers, say):
                 progress = train(task, reporter, resume=self.resumes)
         except OutOfMemory as error:
-            with stop.at_once():
-                raise with_fixes(error, prepared, task.resume_command) from None
+            raise with_fixes(error, prepared, task.resume_command, micro_batch, stop) from None
         finally:
             set_recomputed(prepared, 0)
         delta = self.output / "delta.safetensors"

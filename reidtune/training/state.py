@@ -30,6 +30,7 @@ class Progress:
     metrics: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     finished: bool = False
+    frozen: bool = False  # reads rows that were computed once
 
 
 def save_state(

@@ -34,10 +34,11 @@ class StopNow(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Becomes set at the first Ctrl-C or SIGTERM; a second one stops at once. ``served``: it was used within itself."""
+    """Becomes set at the first Ctrl-C or SIGTERM; a second one stops at once. ``phase``: before, during or after
+    what the command is for."""
 
     def __init__(self) -> None:
-        self.served = False
+        self.phase = "before"
         self.number: int | None = None
         self._received = 0.0
         self._now = False
@@ -87,7 +88,6 @@ def stop_signals() -> Iterator[StopRequest]:
         yield StopRequest()
         return
     if _active is not None:
-        _active.served = True
         with _active._mode(now=False):
             yield _active
         return

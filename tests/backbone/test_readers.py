@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from reidtune.backbone.walk import Walk
 from reidtune.methods.registry import find_method
 from reidtune.tuning.tuner import Tuner
 from tests.backbone.families import FAMILIES, inputs
@@ -51,3 +52,19 @@ def test_the_rows_that_enter_the_last_block_stay_the_backbones(family, name, met
         assert not torch.allclose(tower(images, ours), tower(images, plain), atol=1e-5)
     patches = slice(0, plain.last.shape[1])
     assert torch.equal(ours.last[:, patches], plain.last)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_tower_entered_at_any_block_is_the_whole_tower(family, name):
+    backbone, _ = family(name)
+    images, tower = inputs(backbone)[0], backbone.image
+    page = find_method("adapter")
+    last = page(page.Settings(blocks=1, width=4)).tuner(backbone).eval()
+    with torch.no_grad():
+        for parameter in last.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+        for tuner, entries in ((Tuner(), range(tower.layers + 1)), (last, range(tower.layers))):
+            whole = tower(images, tuner)
+            for block in entries:
+                rows = tower.rows_before(images, Tuner(), Walk(), block)
+                assert torch.equal(tower.from_block(rows, tuner, Walk(), block), whole)

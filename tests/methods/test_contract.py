@@ -103,7 +103,9 @@ def test_only_the_tuner_learns_and_every_tensor_gets_a_gradient_within_two_steps
         before = {name: value.clone() for name, value in tuner.state_dict().items()}
         with torch.no_grad():
             method.begin(stage, model, records)
-        given = batch if stage.images else replace(batch, images=None)
+        given = batch
+        if stage.features:
+            given = replace(batch, images=None, frozen=small_backbone.image(batch.images, Tuner()).detach())
         tuner.train()
         optimiser = torch.optim.SGD([p for p in tuner.parameters() if p.requires_grad], lr=0.1)
         for step in range(2):

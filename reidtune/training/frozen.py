@@ -1,0 +1,298 @@
+"""What of the image tower is the same in every epoch, computed once and read instead of images.
+
+Where a method has no part in the first b blocks and images are not augmented, the rows [N, d] that enter block b are
+functions of the image file and the frozen weights alone. They are kept in the cache folder, memory-mapped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from reidtune.backbone.walk import Walk
+from reidtune.config import RunConfig
+from reidtune.data.loader import eval_loader
+from reidtune.data.record import ImageFile, Record
+from reidtune.data.transforms import EvalTransform
+from reidtune.errors import ReidtuneError
+from reidtune.methods.base import Method, Stage
+from reidtune.model import Model
+from reidtune.paths import cache_folder
+from reidtune.retrieval.feature_cache import code_stamp, record_key
+from reidtune.training.precision import autocast
+from reidtune.training.row_file import DTYPES, DamagedError, file_bytes, lacking_room, map_rows, size, write_rows
+from reidtune.training.schedule import plan_steps, sampler_for
+from reidtune.tuning.tuner import Tuner
+
+CHUNK = 64  # images computed at once; the same whoever computes them, so that the values are
+_SAMPLES = 3  # images computed again where a file is found
+_TOLERANCE = {"fp32": 1e-3, "bf16": 3e-2}  # of the largest entry; other weights are far beyond it
+_UNAUGMENTED = " ".join(f"--set augmentation.{name}=0" for name in ("flip", "pad", "erase"))
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class FrozenRows:
+    """Rows of the ``table`` [images, ...] for each training sample; ``places`` [samples] or [samples, M] says which,
+    −1 where a sample lacks a modality. ``stage`` names the only stage that reads them; ``None``: all that read
+    images."""
+
+    table: Tensor
+    places: Tensor
+    stage: str | None
+
+    def serves(self, stage: Stage) -> bool:
+        return stage.images if self.stage is None else stage.name == self.stage
+
+    def take(self, indices: Tensor) -> Tensor:
+        """Those of the samples ``indices`` [B]: float32 [B, ...] or [B, M, ...], zeros where there is no image."""
+        places = self.places[indices]
+        rows = self.table[places.clamp(min=0).flatten()].float().view(*places.shape, *self.table.shape[1:])
+        rows[places < 0] = 0
+        return rows
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What could be computed once for a training, and whether it is.
+
+    ``block``: the first block that the method has a part in; the number of blocks: what leaves the last one is kept;
+    one more: the features. ``reason`` says why it is not done, ``None``: it is. ``share`` is that of the image tower's
+    forward FLOPs (counted on one image), ``shape`` and ``dtype`` what is kept of an image.
+    """
+
+    model: Model
+    config: RunConfig
+    images: tuple[ImageFile, ...]
+    places: Tensor
+    block: int
+    shape: tuple[int, ...]
+    dtype: str
+    share: float
+    stage: str | None = None
+    reason: str | None = None
+    augmented: bool = False  # which is the only reason
+
+    @property
+    def layers(self) -> int:
+        return self.model.backbone.image.layers
+
+    @property
+    def features(self) -> bool:
+        return self.block > self.layers
+
+    @property
+    def bytes(self) -> int:
+        return file_bytes(len(self.images), self.shape, self.dtype)
+
+    @cached_property
+    def path(self) -> Path:
+        """Where the rows are kept: named by all that they depend on."""
+        return cache_folder() / "frozen" / f"{self.key()}.safetensors"
+
+    def key(self) -> str:
+        """A hash of weights and switches, preprocessing, block, precision, the files of the images and their order, the
+        code and the versions of its packages, and what else may change the last bit: device and threads."""
+        backbone = self.model.backbone
+        device = backbone.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+        parts = {
+            "fingerprint": backbone.fingerprint["digest"],
+            "preprocess": backbone.preprocess.to_json(),
+            "block": [self.block, self.layers],
+            "kept": [self.dtype, self.config.training.precision, CHUNK],
+            "code": code_stamp(),
+            "device": [device.type, name, torch.get_num_threads()],
+        }
+        digest = hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16)
+        for image in self.images:
+            digest.update(record_key(Record((image,), 1)))
+        return digest.hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """The ``frozen`` of ``train --dry-run --json``."""
+        found: dict[str, Any] = {"applies": self.reason is None, "reason": self.reason}
+        if self.block:
+            found |= {
+                "stage": self.stage,
+                "blocks_skipped": min(self.block, self.layers),
+                "blocks": self.layers,
+                "features": self.features,
+                "images": len(self.images),
+                "bytes": self.bytes,
+                "forward_flops_share": round(self.share, 4),
+            }
+        return found
+
+    def sentence(self) -> str | None:
+        """What the user should know: what is saved, or how it could be."""
+        saved = f"{100 * self.share:.0f} % of the forward FLOPs of the image tower"
+        where = f"{size(self.bytes)} in {cache_folder() / 'frozen'}"
+        stays = "The image tower stays as it is"
+        if not self.features:
+            stays = f"The first {self.block} of {self.layers} blocks of the image tower stay as they are"
+        if self.reason is None:
+            when = f" in the stage {self.stage}" if self.stage else ", and images are not augmented"
+            return f"{stays}{when}: {self._what()} computed once and not in every epoch, {saved} ({where})."
+        if self.augmented:
+            return (
+                f"{stays}. Without augmentation ({_UNAUGMENTED}) {self._what('would be')} computed once and not in "
+                f"every epoch: {saved} saved, for {where}."
+            )
+        return None
+
+    def open(
+        self, stages: Sequence[Stage], began_with: bool | None = None, say: Say = lambda sentence: None
+    ) -> FrozenRows | None:
+        """The rows for the ``stages`` to come, from the cache folder or computed now; ``None`` where they are not used.
+        Features that cannot be kept on the disk are kept in memory.
+
+        ``began_with`` says whether a run that is resumed has used them so far: it goes on so, since what is computed
+        within other batches may differ in the last bit.
+
+        Raises:
+            ReidtuneError: a resumed run has used rows for which there is no room now.
+            DataError: an image cannot be read.
+        """
+        wanted = any(stage.images if self.stage is None else stage.name == self.stage for stage in stages)
+        if self.reason is not None or not wanted or (self.stage is None and began_with is False):
+            return None
+        found = self._found(say)
+        if found is None:
+            trouble = lacking_room(self.path, self.bytes) or self._write()
+            found = self._found(say) if trouble is None else None
+            if found is None and self.features:
+                found = torch.cat(list(self._computed(self.images)))
+            if found is None:
+                trouble = trouble or "another process deleted them"
+                what = f"{self._what()} {size(self.bytes)}, but {trouble}"
+                if began_with:
+                    raise ReidtuneError(
+                        f"The run has read rows that it computed once: {what}.",
+                        "Make room; or go on with --set training.cache_frozen=none, which may change the last bit.",
+                    )
+                say(f"Blocks that stay as they are are computed in every epoch: {what}.")
+                return None
+        return FrozenRows(found, self.places, self.stage)
+
+    def _what(self, verb: str = "are") -> str:
+        if self.features:
+            return f"its features {verb}"
+        return f"the rows that {f'enter block {self.block + 1}' if self.block < self.layers else 'leave them'} {verb}"
+
+    def _found(self, say: Say) -> Tensor | None:
+        """The rows of an earlier run, if they are what they should be: some are computed again."""
+        path = self.path
+        try:
+            table = map_rows(path, path.stem, self.shape, len(self.images), self.dtype)
+            places = Random().sample(range(len(self.images)), min(_SAMPLES, len(self.images)))
+            again = torch.cat(list(self._computed([self.images[place] for place in places]))).float()
+            kept = table[places].float()
+            if not (kept - again).abs().max() <= _TOLERANCE[self.dtype] * again.abs().max():
+                raise DamagedError("not what this backbone gives for these images")
+        except FileNotFoundError:
+            return None
+        except DamagedError as error:
+            say(f"{path} is {error}: it is computed again.")
+            path.unlink(missing_ok=True)
+            return None
+        return table
+
+    def _write(self) -> str | None:
+        """Compute and keep all rows; why that failed, where it did."""
+        try:
+            parts = self._computed(self.images)
+            write_rows(self.path, self.path.stem, self.shape, len(self.images), self.dtype, parts)
+        except OSError as error:
+            return f"{self.path.parent} cannot be written ({error.strerror or error})"
+        return None
+
+    @torch.no_grad()
+    def _computed(self, images: Sequence[ImageFile]) -> Iterator[Tensor]:
+        """What is kept of images, a part [n, ...] at a time, on the CPU."""
+        backbone, training = self.model.backbone, self.config.training
+        tower, plain = backbone.image, Tuner()
+        records = [Record((image,), 1) for image in images]
+        for pixels in eval_loader(records, EvalTransform(backbone.preprocess), CHUNK, training.workers or 0):
+            with autocast(self.model, training.precision):
+                given = pixels.to(backbone.device)
+                found = tower(given, plain) if self.features else tower.rows_before(given, plain, Walk(), self.block)
+            yield found.to("cpu", DTYPES[self.dtype])
+
+
+def find_frozen(config: RunConfig, method: Method, model: Model, records: Sequence[Record]) -> Frozen:
+    """What of a training on ``records`` can be computed once. A forward pass of one blank image counts FLOPs."""
+    tower, stages = model.backbone.image, method.stages()
+    stage = next((stage for stage in stages if stage.features), None)
+    block = model.tuner.first_block(tower) if stage is None else tower.layers + 1
+    if block == tower.layers and model.tuner.reads_all_tokens(Walk(tower)):
+        block -= 1  # what leaves the last block is kept in the pooled row alone
+    images = tuple(dict.fromkeys(image for record in records for image in record.images))
+    plan = plan_steps(stages, len(sampler_for(records, config)), config)
+    reads = plan.steps * config.training.batch_size * max(1, len(model.modalities))
+    augment = config.augmentation
+    augmented = bool(augment.flip or augment.pad or augment.erase)
+    reason = None
+    if stage is None:
+        if block == 0:
+            reason = "the method acts in the first block already, or before it"
+        elif type(method).encode is not Method.encode:
+            reason = "the method reads images by itself"
+        elif config.training.cache_frozen == "none":
+            reason = "training.cache_frozen is none"
+        elif reads <= len(images):
+            reason = "no image is read twice"
+        elif augmented:
+            reason = "images are augmented"
+    shape, share = _probe(model, block) if block else ((), 0.0)
+    return Frozen(
+        model,
+        config,
+        images,
+        _places(records, images, model.modalities),
+        block,
+        shape,
+        "fp32" if block > tower.layers else config.training.precision,
+        share,
+        None if stage is None else stage.name,
+        reason,
+        reason == "images are augmented",
+    )
+
+
+def _places(records: Sequence[Record], images: Sequence[ImageFile], modalities: Sequence[str]) -> Tensor:
+    numbers = {image: number for number, image in enumerate(images)}
+    if not modalities:
+        return torch.tensor([numbers[record.images[0]] for record in records])
+    found = torch.full((len(records), len(modalities)), -1)
+    for row, record in enumerate(records):
+        for name, image in zip(record.modalities, record.images, strict=True):
+            if name in modalities:
+                found[row, modalities.index(name)] = numbers[image]
+    return found
+
+
+@torch.no_grad()
+def _probe(model: Model, block: int) -> tuple[tuple[int, ...], float]:
+    """The shape of what is kept of one image, and its share of the forward FLOPs."""
+    backbone, plain = model.backbone, Tuner()
+    tower, preprocess = backbone.image, backbone.preprocess
+    blank = torch.zeros(1, 3, preprocess.height, preprocess.width, device=backbone.device)
+    with FlopCounterMode(display=False) as whole:
+        feature = tower(blank, plain)
+    if block > tower.layers:
+        return tuple(feature.shape[1:]), 1.0
+    with FlopCounterMode(display=False) as before:
+        rows = tower.rows_before(blank, plain, Walk(), block)
+    return tuple(rows.shape[1:]), before.get_total_flops() / whole.get_total_flops()
