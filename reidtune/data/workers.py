@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any
@@ -62,7 +63,7 @@ class Workers:
         self.busy = True
         try:
             with told_in_words(ConnectionError, EOFError, FileNotFoundError):  # of a socket to a worker that is gone
-                yield from self._started()
+                yield from self._results()
         except ReidtuneError:
             self.close()
             raise
@@ -75,6 +76,30 @@ class Workers:
         if iterator is not None:
             with contextlib.suppress(RuntimeError):  # torch's, once more, of a process that was killed
                 iterator._shutdown_workers()
+
+    def _results(self) -> Iterator[Any]:
+        """Torch handles the end of a worker by an error wherever the main process is, as in the middle of writing a
+        file. Here that may be only while a batch is waited for."""
+        before = _handler()
+        self._refuse_dead()  # it would be waited for
+        iterator = iter(self._started())
+        if before is not None and _handler() is not before:
+            _torchs.append(_handler())
+        while True:
+            self._refuse_dead()
+            _handle(before, _torchs[-1] if _torchs else before)
+            try:
+                result = next(iterator)
+            except StopIteration:
+                return
+            finally:
+                _handle(before, before)
+            yield result
+
+    def _refuse_dead(self) -> None:
+        started = getattr(getattr(self._loader, "_iterator", None), "_workers", ())
+        if not all(process.is_alive() for process in started):
+            raise RuntimeError("A DataLoader worker has ended.")
 
     def _started(self) -> DataLoader[Any]:
         if self._loader is None:
@@ -106,6 +131,19 @@ def told_in_words(*others: type[Exception]) -> Iterator[None]:
             "A process that reads images ended unexpectedly, most likely for want of memory or shared memory.",
             "Use fewer workers (0 reads the images in the main process), or a smaller batch.",
         ) from error
+
+
+_torchs: list[Any] = []  # its handler of SIGCHLD, which it sets once
+
+
+def _handler() -> Any:
+    main = threading.current_thread() is threading.main_thread()
+    return signal.getsignal(signal.SIGCHLD) if main and hasattr(signal, "SIGCHLD") else None
+
+
+def _handle(before: Any, handler: Any) -> None:
+    if before is not None:  # the main thread, on a system that has the signal
+        signal.signal(signal.SIGCHLD, handler)
 
 
 class _Queue(Sampler[Any]):

@@ -106,7 +106,7 @@ def test_a_worker_killed_while_the_model_computes_is_told_in_words(photos):
     with pytest.raises(ReidtuneError, match="ended unexpectedly") as error, reading():
         list(epoch(records))
         os.kill(min(children() - before), signal.SIGKILL)
-        time.sleep(5)  # torch's handler of signals ends it at once
+        time.sleep(0.2)  # nothing happens meanwhile
         list(epoch(records))
     assert "workers" in error.value.hint
     assert children() == before
