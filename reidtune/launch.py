@@ -36,6 +36,12 @@ def launched() -> Launch | None:
         return None
 
 
+def program() -> str:
+    """How this program was started: ``reidtune``, or as many of it by torchrun."""
+    launch = launched()
+    return "reidtune" if launch is None else launch.command()
+
+
 @contextlib.contextmanager
 def one_voice() -> Iterator[None]:
     """Within, only the first of the processes prints: what the others write to stdout and stderr is dropped."""
@@ -58,4 +64,3 @@ def speaks_of_failure() -> bool:
         return failed_first()
     except Exception:  # the processes cannot be reached: better said twice than not at all
         return True
-

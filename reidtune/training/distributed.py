@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -10,6 +11,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from reidtune.devices import choose_device
 from reidtune.errors import ReidtuneError, SettingsError
@@ -71,18 +74,19 @@ def device_of(name: str, launch: Launch) -> torch.device:
 
 def failed_first() -> bool:
     """Whether no other process of the job has asked this before."""
-    return bool(dist.PrefixStore("reidtune-failed", _store(seconds=5)).add("count", 1) == 1)
+    return bool(PrefixStore("reidtune-failed", _store(seconds=5)).add("count", 1) == 1)
 
 
 class Processes(Team):
     """The team as one of its processes sees it."""
 
-    def __init__(self, launch: Launch, device: torch.device, store: dist.Store) -> None:
+    def __init__(self, launch: Launch, device: torch.device, store: Store) -> None:
         self.rank, self.size, self.device = launch.rank, launch.size, device
-        self._store = dist.PrefixStore("reidtune", store)
+        self._store = PrefixStore("reidtune", store)
         self._turns = 0
 
     def exchange(self, tuner: nn.Module, heads: nn.Module) -> DataParallel:
+        self.check_equal({"tuner": _digest(tuner), "heads": _digest(heads)})
         with reached():
             return DataParallel(self, tuner, heads)
 
@@ -117,8 +121,10 @@ class Processes(Team):
         self._turns += 1
         key = f"turn-{self._turns}"
         if self.rank == 0:
-            yield
-            self._store.set(key, "over")
+            try:
+                yield
+            finally:
+                self._store.set(key, "over")
             return
         with reached():
             self._store.wait([key], _WAIT_FIRST)
@@ -182,9 +188,18 @@ class Processes(Team):
             raise next(found for found in self.objects(error) if found is not None)
 
 
-def _store(seconds: float | None = None) -> dist.Store:
+def _digest(module: nn.Module) -> str:
+    """What tells two modules with other values apart."""
+    found = hashlib.blake2b(digest_size=8)
+    for name, value in module.state_dict().items():
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def _store(seconds: float | None = None) -> Store:
     """The store through which torchrun's processes find each other, also where the group is gone."""
     timeout = _WAIT if seconds is None else timedelta(seconds=seconds)
-    store, _, _ = next(dist.rendezvous("env://", timeout=timeout))
-    found: dist.Store = store
+    store, _, _ = next(rendezvous("env://", timeout=timeout))
+    found: Store = store
     return found

@@ -37,10 +37,8 @@ class DataParallel:
     def __init__(self, team: Processes, tuner: nn.Module, heads: nn.Module) -> None:
         self.team = team
         self.heads = heads
-        self._carrier = _Carrier(tuner).to(team.device)
-        self._parallel = DistributedDataParallel(
-            self._carrier, broadcast_buffers=False, find_unused_parameters=True
-        )
+        trained = [value for value in tuner.parameters() if value.requires_grad]
+        self._parallel = DistributedDataParallel(_Carrier(trained).to(team.device), find_unused_parameters=True)
         self._counts: list[int] = []
 
     @reached()
@@ -96,11 +94,12 @@ class DataParallel:
         dist.all_gather(received, message)
         cut = longest * width
         tables = [one[:cut].view(longest, width)[:n] for one, n in zip(received, self._counts, strict=True)]
-        columns = torch.cat(tables).split(widths, dim=1)
+        columns = torch.split(torch.cat(tables), widths, dim=1)
         found: Outputs = {}
         for place, column in zip(rows, columns, strict=True):
-            found[place.name] = column.clone(memory_format=torch.contiguous_format).view(place.dtype).view(-1, *place.shape)
-        pieces = [one[cut:].split([_bytes(place) for place in sums]) for one in received] if sums else []
+            apart = column.clone(memory_format=torch.contiguous_format)
+            found[place.name] = apart.view(place.dtype).view(-1, *place.shape)
+        pieces = [torch.split(one[cut:], [_bytes(place) for place in sums]) for one in received] if sums else []
         for number, place in enumerate(sums):
             each = [piece[number].clone().view(place.dtype).view(place.shape) for piece in pieces]
             found[place.name] = torch.stack(each).sum(dim=0)
@@ -112,7 +111,7 @@ class DataParallel:
         if gradients:
             flat = torch.cat([gradient.flatten() for gradient in gradients])
             dist.broadcast(flat, src=0)
-            for gradient, value in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            for gradient, value in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
                 gradient.copy_(value.view_as(gradient))
 
 
@@ -120,19 +119,20 @@ class _Carrier(nn.Module):
     """What DistributedDataParallel wraps: it hands on what the tuner has computed already, since only when the loss is
     known it is clear which outputs have a gradient."""
 
-    def __init__(self, tuner: nn.Module) -> None:
+    def __init__(self, trained: list[nn.Parameter]) -> None:
         super().__init__()
-        self.tuner = tuner
+        self.trained = nn.ParameterList(trained)
         # A process whose rows lead to no tensor (it may have none) would never answer the others: this one always does.
         self.anchor = nn.Parameter(torch.zeros(()))
+        self.idle = nn.Parameter(torch.zeros(()))  # else torch advises not to look for tensors that are not used
 
     def forward(self, roots: list[Tensor]) -> list[Tensor]:
         """``roots``, and a scalar on which depends whatever has a gradient from an earlier part: it is to be added up
         also where the last part does not lead to it."""
-        begun = [p.flatten()[0] for p in self.tuner.parameters() if p.requires_grad and p.grad is not None]
         anchor = self.anchor.clone()  # a leaf itself would not be found in the graph
-        for value in begun:
-            anchor = anchor + value
+        for value in self.trained:
+            if value.grad is not None:
+                anchor = anchor + value.flatten()[0]
         return [*roots, anchor]
 
 

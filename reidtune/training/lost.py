@@ -14,7 +14,7 @@ from reidtune.errors import ReidtuneError
 _SIGNS = ("connection closed", "connection reset", "broken pipe", "timed out", "timeout", "gloo", "nccl", "socket")
 
 
-class ProcessLost(ReidtuneError):
+class ProcessLost(ReidtuneError):  # noqa: N818 - what happened, as users read it
     """Another process of the job ended, or does not answer."""
 
 
