@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 _NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -53,14 +56,24 @@ def one_voice() -> Iterator[None]:
         yield
 
 
-def speaks_of_failure() -> bool:
+def speaks_of_failure(message: str) -> bool:
     """Whether this process is to tell the user why the job ends: the first that asks. The others end because of it."""
-    launch = launched()
-    if launch is None:
+    if launched() is None:
         return True
     try:
         from reidtune.training.distributed import failed_first
 
-        return failed_first()
+        if not failed_first():
+            return False
     except Exception:  # the processes cannot be reached: better said twice than not at all
         return True
+    _leave_word(message)
+    return True
+
+
+def _leave_word(message: str) -> None:
+    """Where torchrun looks for the reason of a failure, which it then prints as the root cause, below much else."""
+    if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        said = {"message": {"message": message, "extraInfo": {"timestamp": str(int(time.time()))}}}
+        with contextlib.suppress(OSError):
+            Path(path).write_text(json.dumps(said), encoding="utf-8")

@@ -97,16 +97,17 @@ def _run(arguments: Sequence[str]) -> int:
         if _debugging():
             raise
         code = error.exit_code
-        if speaks_of_failure():
+        if speaks_of_failure(str(error)):
             print_error(error.message, error.hint, label="" if code > 128 else "Error:")  # a stop by signal is no error
     except Exception as error:
         if _debugging():
             raise
         said = f"reidtune failed unexpectedly: {type(error).__name__}: {error}"
+        said = f"reidtune failed unexpectedly: {type(error).__name__}: {error}"
         hint = "This is a bug. REIDTUNE_DEBUG=1 before the command shows where it happened; please report that."
         if type(error).__name__ in ("OutOfMemoryError", "MemoryError", "_ArrayMemoryError"):
             said, hint = f"There is not enough memory: {error}", "Free memory, or use smaller images or batches."
-        if speaks_of_failure():
+        if speaks_of_failure(said):
             print_error(said, hint)
         code = 1
     try:
