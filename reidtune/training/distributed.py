@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,10 +17,11 @@ from torch.distributed.rendezvous import rendezvous
 
 from reidtune.devices import choose_device
 from reidtune.errors import ReidtuneError, SettingsError
-from reidtune.launch import Launch, launched
+from reidtune.launch import Launch, launched, speaks_of_failure
 from reidtune.team import ALONE, Team
 from reidtune.training.exchange import DataParallel
 from reidtune.training.lost import ProcessLost, reached
+from reidtune.training.watch import watched
 
 T = TypeVar("T")
 
@@ -49,7 +51,8 @@ def joined(device: str) -> Iterator[Team]:
     store = _store()
     with reached():
         dist.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.size, timeout=_WAIT)
-    yield Processes(launch, chosen, store)
+    with watched(_unheard):
+        yield Processes(launch, chosen, store)
     dist.destroy_process_group()  # not after an error: it would wait for processes that may not come
 
 
@@ -186,6 +189,13 @@ class Processes(Team):
         """Raise the first process's error in all of them, where one has an error."""
         if self.largest(error is not None):
             raise next(found for found in self.objects(error) if found is not None)
+
+
+def _unheard(number: int) -> None:
+    said = f"Stopped by signal {number} while waiting for another process, which does not answer."
+    hint = "The state that was saved last is whole: go on with --resume and the folder of the run."
+    if speaks_of_failure(said):
+        os.write(2, f"{said}\n{hint}\n".encode())
 
 
 def _digest(module: nn.Module) -> str:
