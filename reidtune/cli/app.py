@@ -103,7 +103,6 @@ def _run(arguments: Sequence[str]) -> int:
         if _debugging():
             raise
         said = f"reidtune failed unexpectedly: {type(error).__name__}: {error}"
-        said = f"reidtune failed unexpectedly: {type(error).__name__}: {error}"
         hint = "This is a bug. REIDTUNE_DEBUG=1 before the command shows where it happened; please report that."
         if type(error).__name__ in ("OutOfMemoryError", "MemoryError", "_ArrayMemoryError"):
             said, hint = f"There is not enough memory: {error}", "Free memory, or use smaller images or batches."
