@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,12 +16,11 @@ from reidtune.data.record import Record
 from reidtune.data.transforms import EvalTransform
 from reidtune.errors import ReidtuneError
 from reidtune.retrieval.feature_cache import FeatureCache
-from reidtune.team import ALONE, Team
+from reidtune.team import ALONE, Team, in_shares
 
 Encode = Callable[[Batch], Tensor]
 EncodeTexts = Callable[[Tensor], Tensor]
 Tokenizer = Callable[[list[str]], Tensor]
-T = TypeVar("T")
 
 
 @torch.no_grad()
@@ -53,7 +52,7 @@ def embed_records(
 
     if cache is not None:
         return cache.records(records, modalities, embed, progress)
-    return _joined(records, embed, batch_size, progress, team)
+    return in_shares(records, embed, batch_size, team, progress)
 
 
 @torch.no_grad()
@@ -118,35 +117,7 @@ def embed_texts(
     rows = [places[caption] for caption in captions]
     if cache is not None:
         return cache.texts(different, embed, progress)[rows]
-    return _joined(different, embed, batch_size, progress, team)[rows]
-
-
-def _joined(
-    items: Sequence[T],
-    embed: Callable[[Sequence[T]], Iterator[tuple[list[int], Tensor]]],
-    batch_size: int,
-    progress: Callable[[int], None] | None,
-    team: Team,
-) -> Tensor:
-    """The features of all ``items``. A process of a team embeds whole batches, every so manyth: the batches, and so the
-    features, are those of one process, bit for bit."""
-    if team.size == 1:
-        return _all(embed(items), progress)
-    batches = [range(start, min(start + batch_size, len(items))) for start in range(0, len(items), batch_size)]
-    order = [place for rank in range(team.size) for batch in batches[rank :: team.size] for place in batch]
-    mine = [items[place] for batch in batches[team.rank :: team.size] for place in batch]
-    with team.agreed():
-        own = _all(embed(mine), progress)
-    return team.rows(own)[torch.tensor(order).argsort()]
-
-
-def _all(parts: Iterator[tuple[list[int], Tensor]], progress: Callable[[int], None] | None) -> Tensor:
-    features: list[Tensor] = []
-    for _, part in parts:
-        features.append(part)
-        if progress is not None:
-            progress(len(part))
-    return torch.cat(features) if features else torch.empty(0)
+    return in_shares(different, embed, batch_size, team, progress)[rows]
 
 
 def embed_both(
