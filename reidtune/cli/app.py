@@ -14,7 +14,8 @@ import typer
 from reidtune import __version__
 from reidtune.cli.console import plain_warnings, print_error
 from reidtune.cli.stopping import COMMAND_LINE
-from reidtune.errors import ReidtuneError
+from reidtune.errors import ReidtuneError, SettingsError
+from reidtune.launch import launched, one_voice, speaks_of_failure
 
 # Command and module of reidtune.cli; the function is called like the module. A module may have EXAMPLES, and COMMAND, a
 # class of command of its own.
@@ -23,6 +24,7 @@ COMMANDS = (
     *("methods", "recipes", "backbones"),
 )
 ALIASES = {"eval": "evaluate"}
+SHARED = ("train",)  # what the processes that torchrun starts can do together
 
 EXAMPLES = (
     "reidtune train demo --output run",
@@ -83,7 +85,8 @@ def run(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str]) -> int:
     try:
         # Typer itself prints usage errors (2) and turns Ctrl-C into 130; both arrive here as SystemExit.
-        with plain_warnings():
+        with one_voice(), plain_warnings():
+            _refuse_many(arguments)
             build()(list(arguments), prog_name="reidtune")
         code = 0
     except SystemExit as leaving:
@@ -94,17 +97,17 @@ def _run(arguments: Sequence[str]) -> int:
         if _debugging():
             raise
         code = error.exit_code
-        print_error(error.message, error.hint, label="" if code > 128 else "Error:")  # a stop by signal is no error
+        if speaks_of_failure(str(error)):
+            print_error(error.message, error.hint, label="" if code > 128 else "Error:")  # a stop by signal is no error
     except Exception as error:
         if _debugging():
             raise
+        said = f"reidtune failed unexpectedly: {type(error).__name__}: {error}"
+        hint = "This is a bug. REIDTUNE_DEBUG=1 before the command shows where it happened; please report that."
         if type(error).__name__ in ("OutOfMemoryError", "MemoryError", "_ArrayMemoryError"):
-            print_error(f"There is not enough memory: {error}", "Free memory, or use smaller images or batches.")
-            return 1
-        print_error(
-            f"reidtune failed unexpectedly: {type(error).__name__}: {error}",
-            "This is a bug. REIDTUNE_DEBUG=1 before the command shows where it happened; please report that.",
-        )
+            said, hint = f"There is not enough memory: {error}", "Free memory, or use smaller images or batches."
+        if speaks_of_failure(said):
+            print_error(said, hint)
         code = 1
     try:
         sys.stdout.flush()
@@ -117,6 +120,17 @@ def _run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """The console script."""
     sys.exit(run(sys.argv[1:]))
+
+
+def _refuse_many(arguments: Sequence[str]) -> None:
+    """Raise ``SettingsError`` for a command that several processes would do several times."""
+    launch = launched()
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    if launch is not None and launch.size > 1 and command in {*COMMANDS, *ALIASES} - {*SHARED}:
+        raise SettingsError(
+            f"torchrun started {launch.size} processes, but {command} works in one.",
+            f"Start it without torchrun: reidtune {command} …",
+        )
 
 
 def _debugging() -> bool:

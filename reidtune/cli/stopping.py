@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import ParamSpec
 
+from reidtune.launch import program
 from reidtune.training.stop import Interrupted, StopNow, stop_signals
 
 COMMAND_LINE: ContextVar[tuple[str, ...]] = ContextVar("COMMAND_LINE", default=())
@@ -43,4 +44,4 @@ def stops_at_once(command: Callable[P, None]) -> Callable[P, None]:
 
 def _again() -> str:
     given = COMMAND_LINE.get()
-    return f"Start it again with: {shlex.join(['reidtune', *given])}" if given else ""
+    return f"Start it again with: {program()} {shlex.join(given)}" if given else ""

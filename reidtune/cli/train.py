@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,6 +73,7 @@ def train(
     from reidtune.config import parse_set
     from reidtune.data.layouts.columns import options_of, parse_columns
     from reidtune.errors import SettingsError
+    from reidtune.launch import launched
     from reidtune.training.run import open_run
 
     if epochs is not None and steps is not None:
@@ -100,7 +102,11 @@ def train(
         "optimiser.lr": lr,
         **parse_set(settings or ()),
     }
-    writes = not (dry_run or print_config)  # else an output folder in use is no matter
+    launch = launched()
+    first = launch is None or launch.rank == 0
+    if dry_run and not first:
+        return
+    writes = first and not (dry_run or print_config)  # else an output folder in use is no matter
     if data is None and more:
         raise SettingsError(f"--data {more[0]} is to be joined to nothing.", f"Say: reidtune train {more[0]}")
     sources = None if data is None else [data, *(more or ())]
@@ -112,11 +118,11 @@ def train(
         stdout().print(clean(run.recipe_text(origins=True)), end="", soft_wrap=True)
         return
     notes = stderr(quiet=quiet or as_json)
-    prepared = run.prepare(lambda sentence: note(notes, sentence))
+    say = partial(note, notes)
     if dry_run:
         from reidtune.training.plan import dry_run as count
 
-        plan = count(prepared)
+        plan = count(run.prepare(say))
         if as_json:
             print_json(plan)
         else:
@@ -127,8 +133,8 @@ def train(
 
     from reidtune.report.progress import TerminalReporter
 
-    with TerminalReporter(notes) as reporter:
-        result = run.train(prepared, reporter, lambda sentence: note(notes, sentence))
+    with run.processes(), TerminalReporter(notes) as reporter:
+        result = run.train(run.prepare(say), reporter, say)
     if as_json:
         print_json(result)
         return

@@ -6,7 +6,7 @@ What a worker sends is 8-bit pixels; they become numbers in the main process (:m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,8 +27,13 @@ from reidtune.seeds import derive_seed
 __all__ = ["Item", "Loaded", "check_files", "eval_loader", "read_image", "train_loader"]
 
 Item = tuple[int, int]  # index of the record, seed of its augmentation
-Loaded = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-_GRACE = 120  # seconds from SIGTERM to the end of a worker that is still there
+Loaded = tuple[torch.Tensor | None, torch.Tensor, torch.Tensor]
+Share = Callable[[int], slice]  # of how many rows, to those that are this process's
+
+
+def everything(count: int) -> slice:
+    """The share of a process that works alone."""
+    return slice(0, count)
 
 
 def train_loader(
@@ -41,13 +46,15 @@ def train_loader(
     start: int = 0,
     workers: int = 0,
     modalities: Sequence[str] = (),
+    share: Share = everything,
 ) -> Iterator[Loaded]:
     """The epoch's ``batches`` (lists of indices into ``records``) as ``(images, labels, indices)``.
 
     ``images`` is float32 [B, 3, H, W], or [B, M, 3, H, W] of M ``modalities``, zeros where a record lacks one;
     ``labels`` (of the identities) and ``indices`` are int64 [B]. The augmentation of an image is a function of
     ``seed``, ``epoch`` and its position in the epoch; modalities of a sample are augmented separately. The first
-    ``start`` batches are passed over unread.
+    ``start`` batches are passed over unread. Of a batch only the rows that ``share`` names are loaded; where these are
+    none, ``images`` is ``None``.
 
     Raises ``DataError`` naming the file where an image cannot be read, also where a worker process reads it.
     """
@@ -62,14 +69,15 @@ def train_loader(
     def items() -> Iterator[list[Item]]:
         position = sum(len(batch) for batch in batches[:start])
         for batch in left:
-            yield [(i, derive_seed("item", seed, epoch, position + place)) for place, i in enumerate(batch)]
+            own = range(len(batch))[share(len(batch))]
+            yield [(batch[place], derive_seed("item", seed, epoch, position + place)) for place in own]
             position += len(batch)
 
     loaded = _load(records, items(), len(left), transform, workers, modalities)
     for batch, (images, _) in zip(left, loaded, strict=True):
-        assert images is not None
-        indices = torch.tensor(list(batch), dtype=torch.int64)
-        targets = torch.tensor([labels[records[i].identity] for i in batch], dtype=torch.int64)
+        own = batch[share(len(batch))]
+        indices = torch.tensor(list(own), dtype=torch.int64)
+        targets = torch.tensor([labels[records[i].identity] for i in own], dtype=torch.int64)
         yield images, targets, indices
 
 

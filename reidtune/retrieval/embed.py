@@ -16,6 +16,7 @@ from reidtune.data.record import Record
 from reidtune.data.transforms import EvalTransform
 from reidtune.errors import ReidtuneError
 from reidtune.retrieval.feature_cache import FeatureCache
+from reidtune.team import ALONE, Team, in_shares
 
 Encode = Callable[[Batch], Tensor]
 EncodeTexts = Callable[[Tensor], Tensor]
@@ -33,12 +34,14 @@ def embed_records(
     progress: Callable[[int], None] | None = None,
     modalities: Sequence[str] = (),
     cache: FeatureCache | None = None,
+    team: Team = ALONE,
 ) -> Tensor:
     """Features of the records' images, L2-normalised: [N, D], float32, on the CPU.
 
     ``encode`` maps a batch to features [B, D]. With ``modalities`` it holds samples of them, of which every record has
     at least one; ``progress`` is told how many samples each batch had. What ``cache`` holds
-    is not computed, and what is computed is kept there.
+    is not computed, and what is computed is kept there. Without a cache the processes of a ``team`` share the work, and
+    each gets all features.
 
     Raises:
         DataError: an image cannot be read (it is named).
@@ -49,12 +52,7 @@ def embed_records(
 
     if cache is not None:
         return cache.records(records, modalities, embed, progress)
-    features: list[Tensor] = []
-    for _, part in embed(records):
-        features.append(part)
-        if progress is not None:
-            progress(len(part))
-    return torch.cat(features)
+    return in_shares(records, embed, batch_size, team, progress)
 
 
 @torch.no_grad()
@@ -100,11 +98,12 @@ def embed_texts(
     batch_size: int = 64,
     progress: Callable[[int], None] | None = None,
     cache: FeatureCache | None = None,
+    team: Team = ALONE,
 ) -> Tensor:
     """Features of captions, L2-normalised: [N, D], float32, on the CPU; equal captions have bit-equal features.
 
     ``encode_texts`` maps token ids [B, T] to features [B, D]; ``progress`` is told how many different captions each
-    batch had; ``cache`` as in :func:`embed_records`.
+    batch had; ``cache`` and ``team`` as in :func:`embed_records`.
     """
     different = list(dict.fromkeys(captions))
     places = {caption: place for place, caption in enumerate(different)}
@@ -118,12 +117,7 @@ def embed_texts(
     rows = [places[caption] for caption in captions]
     if cache is not None:
         return cache.texts(different, embed, progress)[rows]
-    features: list[Tensor] = []
-    for _, part in embed(different):
-        features.append(part)
-        if progress is not None:
-            progress(len(part))
-    return torch.cat(features)[rows]
+    return in_shares(different, embed, batch_size, team, progress)[rows]
 
 
 def embed_both(
@@ -137,6 +131,7 @@ def embed_both(
     progress: Callable[[int], None] | None = None,
     modalities: Sequence[str] = (),
     cache: FeatureCache | None = None,
+    team: Team = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """Features of query [Q, D] and gallery [G, D], L2-normalised; a record in both is embedded once, and what ``cache``
     holds not at all."""
@@ -151,6 +146,7 @@ def embed_both(
         progress=progress,
         modalities=modalities,
         cache=cache,
+        team=team,
     )
     one, other = ([places[id(record)] for record in records] for records in (query, gallery))
     return features[one], features[other]
@@ -168,6 +164,7 @@ def embed_pairs(
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
     cache: FeatureCache | None = None,
+    team: Team = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """Features of the captions [Q, D] of records with one caption each, and of the images [G, D] of others,
     L2-normalised. :func:`reidtune.retrieval.scoring.rank_features` ranks images for captions, or captions for images,
@@ -176,7 +173,7 @@ def embed_pairs(
     Raises:
         DataError: an image cannot be read.
     """
-    common: dict[str, Any] = {"batch_size": batch_size, "progress": progress, "cache": cache}
+    common: dict[str, Any] = {"batch_size": batch_size, "progress": progress, "cache": cache, "team": team}
     pictures = embed_records(encode, images, preprocess, workers=workers, **common)
     texts = [record.captions[0] for record in captions]
     return embed_texts(encode_texts, texts, tokenizer, **common), pictures

@@ -12,6 +12,7 @@ from reidtune.retrieval.embed import Encode, EncodeTexts, Tokenizer, embed_both,
 from reidtune.retrieval.protocol import CROSS_MODALITY, LEAVE_ONE_OUT, RANDOM_GALLERY
 from reidtune.retrieval.rank import RankResult
 from reidtune.retrieval.scoring import draws_of, rank_features
+from reidtune.team import ALONE, Team
 
 CARVED_SPLIT = "validation identities, carved from the training identities"
 OWN_SPLIT = "the dataset's own validation split"
@@ -36,7 +37,7 @@ def validate(
     encode: Encode, preprocess: Preprocess, records: Sequence[Record], protocol: str, **options: Any
 ) -> dict[str, Any]:
     """Metrics of a validation set against itself, with how they were obtained; ``options`` are those of
-    :func:`rank_records`, the ``modalities`` of multi-modal samples among them."""
+    :func:`rank_records`, the ``modalities`` of multi-modal samples among them, and a ``team`` that shares the work."""
     result = rank_records(encode, preprocess, records, records, protocol, **options)
     return {
         **result.metrics(),
@@ -89,9 +90,10 @@ def rank_records(
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
     modalities: Sequence[str] = (),
+    team: Team = ALONE,
 ) -> RankResult:
     """Embed query and gallery (a record in both once), of these ``modalities`` where there are some, and rank by
-    cosine.
+    cosine. The processes of a ``team`` share the embedding; ranking is quick, and all do it.
 
     Raises:
         DataError: an image cannot be read, or no query can be scored under this protocol.
@@ -106,5 +108,6 @@ def rank_records(
         workers=workers,
         progress=progress,
         modalities=modalities,
+        team=team,
     )
     return rank_features(*features, query, gallery, protocol, pieces=max(1, len(modalities)))

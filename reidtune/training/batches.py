@@ -12,7 +12,7 @@ from reidtune.backbone.load import Backbone
 from reidtune.config import RunConfig
 from reidtune.data.batch import Batch, dropout_seeds, make_batch
 from reidtune.data.captions import caption_ids
-from reidtune.data.loader import Loaded, train_loader
+from reidtune.data.loader import Loaded, Share, everything, train_loader
 from reidtune.data.modality_dropout import drop_modalities
 from reidtune.data.record import Record
 from reidtune.data.transforms import TrainTransform
@@ -43,40 +43,57 @@ class BatchSource:
         images: bool = True,
         workers: int = 0,
         frozen: FrozenRows | None = None,
+        share: Share = everything,
     ) -> Iterator[Batch]:
         """One :class:`Batch` for each list of indices in ``chosen``, the first ``start`` passed over unread; without
-        ``images``, or with ``frozen`` rows that stand for them, no file is read.
+        ``images``, or with ``frozen`` rows that stand for them, no file is read. Of a batch there are the rows that
+        ``share`` names, as they are in the whole one; they may be none.
 
         Raises:
             DataError: an image cannot be read (it is named).
         """
         position = sum(len(batch) for batch in chosen[:start])
-        for pixels, labels, indices in self._load(chosen, epoch, start, images and frozen is None, workers):
+        loaded = self._load(chosen, epoch, start, images and frozen is None, workers, share)
+        for whole, (pixels, labels, indices) in zip(chosen[start:], loaded, strict=True):
+            place = position + share(len(whole)).start
+            position += len(whole)
+            if not len(indices):
+                yield Batch(None, labels=labels, indices=indices)
+                continue
             records = [self.records[index] for index in indices.tolist()]
             seed = self.config.seed
             ids = None
             if self.texts:
                 masking = self.config.augmentation.mask_words
-                ids = caption_ids(self.backbone.tokenizer, records, seed, epoch, position, masking)
-            seeds = dropout_seeds(seed, epoch, position, len(records))
+                ids = caption_ids(self.backbone.tokenizer, records, seed, epoch, place, masking)
+            seeds = dropout_seeds(seed, epoch, place, len(records))
             batch = make_batch(pixels, records, labels, seeds, ids, indices, self.modalities)
             if frozen is not None:
                 batch = replace(batch, frozen=frozen.take(indices))
             if self.modalities and batch.inputs is not None and (chance := self.config.augmentation.drop_modality):
                 batch = replace(batch, present=drop_modalities(present_of(batch), seeds, chance))
             yield batch
-            position += len(records)
 
     def _load(
-        self, chosen: Sequence[Sequence[int]], epoch: int, start: int, images: bool, workers: int
-    ) -> Iterator[Loaded | tuple[None, torch.Tensor, torch.Tensor]]:
+        self, chosen: Sequence[Sequence[int]], epoch: int, start: int, images: bool, workers: int, share: Share
+    ) -> Iterator[Loaded]:
         if images:
             augment = self.config.augmentation
             transform = TrainTransform(self.backbone.preprocess, augment.flip, augment.pad, augment.erase)
             yield from train_loader(
-                self.records, self.labels, chosen, transform, self.config.seed, epoch, start, workers, self.modalities
+                self.records,
+                self.labels,
+                chosen,
+                transform,
+                self.config.seed,
+                epoch,
+                start,
+                workers,
+                self.modalities,
+                share,
             )
             return
         for batch in chosen[start:]:
-            labels = torch.tensor([self.labels[self.records[index].identity] for index in batch])
-            yield None, labels, torch.tensor(list(batch))
+            own = batch[share(len(batch))]
+            labels = torch.tensor([self.labels[self.records[index].identity] for index in own], dtype=torch.int64)
+            yield None, labels, torch.tensor(list(own), dtype=torch.int64)

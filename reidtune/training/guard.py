@@ -33,10 +33,12 @@ class Guard:
         tuner: nn.Module,
         objective: nn.Module,
         optimiser: torch.optim.Optimizer,
+        writes: bool = True,
     ) -> None:
         self.run, self.progress, self.identity, self.command = run, progress, identity, command
         self.modules = (tuner, objective)
         self.optimiser = optimiser
+        self.writes = writes  # else another process does
         self.saved = time.monotonic()  # when
         self._step = progress.step  # of the saved state
         self._whole = True
@@ -46,12 +48,13 @@ class Guard:
 
     def keep(self) -> None:
         """Save the state; see :func:`reidtune.training.state.save_state`."""
-        tuner, objective = self.modules
-        modules: dict[str, Any] = {"tuner": tuner, "objective": objective, "optimiser": self.optimiser}
-        state = {name: module.state_dict() for name, module in modules.items()}
-        whole, self._whole = self._whole, False  # where this fails, it is not tried again
-        save_state(self.run, self.progress, self.identity, state, self.command)
-        self._whole = whole
+        if self.writes:
+            tuner, objective = self.modules
+            modules: dict[str, Any] = {"tuner": tuner, "objective": objective, "optimiser": self.optimiser}
+            state = {name: module.state_dict() for name, module in modules.items()}
+            whole, self._whole = self._whole, False  # where this fails, it is not tried again
+            save_state(self.run, self.progress, self.identity, state, self.command)
+            self._whole = whole
         self.saved, self._step = time.monotonic(), self.progress.step
 
     @contextlib.contextmanager

@@ -24,6 +24,7 @@ from reidtune.files import not_written, rename, write_whole
 from reidtune.methods.base import Method, Stage
 from reidtune.model import Model
 from reidtune.seeds import derive_seed, seeded
+from reidtune.team import ALONE, Team
 from reidtune.training.batches import BatchSource
 from reidtune.training.frozen import Frozen
 from reidtune.training.guard import Guard
@@ -71,6 +72,7 @@ class Task:
     save_seconds: float = 300.0  # within an epoch, the state is saved this often
     say: Callable[[str], None] = lambda sentence: None  # told what is worth knowing meanwhile
     frozen: Frozen | None = None
+    team: Team = ALONE
 
     @property
     def resume_command(self) -> str:
@@ -89,7 +91,7 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
         OutOfMemory, and ReidtuneError where the loss or a gradient is not finite or a file cannot be written; bad data
             raises DataError. The state before the step in hand is saved, if it can be.
     """
-    config, model, run = task.config, task.model, task.run
+    config, model, run, team = task.config, task.model, task.run, task.team
     tuner, device = model.tuner, model.backbone.device
     source = BatchSource(task.records, task.labels, task.kind == "text", model.backbone, config, model.modalities)
     plan = plan_steps(task.method.stages(), len(sampler_for(task.records, config)), config)
@@ -108,13 +110,14 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
 
     def encode(batch: Batch, place: int) -> dict[str, Tensor]:
         # Components of other packages may draw from torch's own generator: a part computed twice draws the same.
-        torch.manual_seed(derive_seed("step", config.seed, progress.step, *([place] if place else [])))
+        number = place * team.size + team.rank
+        torch.manual_seed(derive_seed("step", config.seed, progress.step, *([number] if number else [])))
         with autocast(model, config.training.precision):
             return task.method.encode(model, batch)
 
     if resume:
         optimiser.load_state_dict(saved["optimiser"])
-    guard = Guard(run, progress, task.identity, task.resume_command, tuner, objective, optimiser)
+    guard = Guard(run, progress, task.identity, task.resume_command, tuner, objective, optimiser, team.writes)
     reporter.start(progress.step, plan.steps)
     with stop_signals() as stop, guard.leaving(stop, plan.steps), told_in_words(), torch.random.fork_rng():
         if not resume:
@@ -128,9 +131,9 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
         if task.frozen is not None and progress.step < plan.steps:
             with guard.apart("what is computed once"):
                 before = progress.frozen if progress.step else None
-                rows = task.frozen.open(plan.stages[progress.stage :], before, task.say)
+                rows = task.frozen.open(plan.stages[progress.stage :], before, task.say, team)
             progress.frozen = rows is not None
-        begun = None
+        begun = exchange = None
         workers = choose_workers(config.training.workers, device)
         waiting = Waiting(task.say, workers)
         while progress.step < plan.steps or progress.batch:  # a state may lie between the last step and its epoch's end
@@ -140,6 +143,7 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
             if stage is not begun:
                 with guard.apart(f'the beginning of the stage "{stage.name}"'):
                     _begin(stage, task)
+                exchange = team.exchange(tuner, objective)
                 begun = stage
             chosen = sampler_for(task.records, config, stage).batches(progress.epoch)[: left + progress.batch]
             batches = source.batches(
@@ -149,14 +153,16 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
                 images=stage.images,
                 frozen=rows if rows is not None and rows.serves(stage) else None,
                 workers=workers,
+                share=team.share,
             )
             tuner.train()
             objective.train()
-            for batch in waiting.through(batches):
+            for batch in team.together(waiting.through(batches)):
                 rate = plan.learning_rate(progress.step, config)
                 set_learning_rate(optimiser, rate)
                 with guard.computing():
-                    done = forward(encode, objective, batch.to(device), parts_of=task.micro_batch)
+                    own = batch.to(device)
+                    done = forward(encode, objective, own, parts_of=task.micro_batch, exchange=exchange)
                     optimiser.zero_grad(set_to_none=True)
                     done.backward()
                     trained = [value for group in optimiser.param_groups for value in group["params"]]
@@ -170,10 +176,12 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
                     for name, value in {"loss": measured.loss, **measured.parts}.items():
                         progress.sums[name] = progress.sums.get(name, 0.0) + value
                 reporter.step(progress.step, measured.loss)
-                if stop or time.monotonic() - guard.saved > task.save_seconds:
+                stopped = team.largest(stop.number or 0)
+                if stopped or time.monotonic() - guard.saved > task.save_seconds:
                     guard.keep()
-                if stop:
-                    raise guard.interrupted(stop.number, plan.steps)
+                if stopped:
+                    team.wait()  # until it is saved
+                    raise guard.interrupted(stopped, plan.steps)
 
             waiting.end_of_epoch((plan.steps - progress.step) / plan.steps_per_epoch)
             _finish_epoch(task, progress, reporter, plan.steps, stage.validate, guard)
@@ -182,14 +190,17 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
                     progress.stage = plan.stage_index(progress.step)
                     progress.best = progress.best_epoch = None  # a delta of an unfinished method is no candidate
                     progress.metrics = {}
-                    (run / "best.safetensors").unlink(missing_ok=True)
+                    if team.writes:
+                        (run / "best.safetensors").unlink(missing_ok=True)
                     guard.optimiser = optimiser = _enter_stage(plan.stages[progress.stage], task, objective)
             guard.keep()
-            if stop and progress.step < plan.steps:
-                raise guard.interrupted(stop.number, plan.steps)
-        if not progress.finished:
+            stopped = team.largest(stop.number or 0)
+            if stopped and progress.step < plan.steps:
+                raise guard.interrupted(stopped, plan.steps)
+        if not progress.finished and team.writes:
             _finish(task, progress)
             guard.keep()
+        team.wait()
     tuner.eval()
     return progress
 
@@ -244,7 +255,8 @@ def _finish_epoch(
             task.save(task.run / "best.safetensors", best)
     table = task.run / "metrics.csv"
     try:
-        write_whole(table, _table([*progress.rows, row]))
+        if task.team.writes:
+            write_whole(table, _table([*progress.rows, row]))
     except OSError as error:
         raise not_written(table, error, f"Make room, then go on with: {task.resume_command}") from error
     if best is not None:
@@ -258,19 +270,22 @@ def _not_finite(
     task: Task, measured: Measured, batch: Batch, progress: Progress, rate: float, stage: Stage
 ) -> ReidtuneError:
     assert batch.indices is not None
+    indices = task.team.rows(batch.indices).tolist()
     lower = "" if "lr" in stage.optimiser else f" --lr {task.config.optimiser.lr / 3:.2g}"  # a stage may have its own
-    return not_finite(
-        measured,
-        step=progress.step + 1,
-        epoch=progress.epoch + 1,
-        rate=rate,
-        indices=batch.indices.tolist(),
-        records=task.records,
-        named=lambda: list(task.model.tuner.named_parameters()),
-        run=task.run,
-        save=lambda path: task.save(path, {}),
-        again=task.resume_command,
-        anew=f"{task.command}{lower}",
+    return task.team.of_first(
+        lambda: not_finite(
+            measured,
+            step=progress.step + 1,
+            epoch=progress.epoch + 1,
+            rate=rate,
+            indices=indices,
+            records=task.records,
+            named=lambda: list(task.model.tuner.named_parameters()),
+            run=task.run,
+            save=lambda path: task.save(path, {}),
+            again=task.resume_command,
+            anew=f"{task.command}{lower}",
+        )
     )
 
 

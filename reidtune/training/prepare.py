@@ -25,6 +25,7 @@ from reidtune.metric_losses import check_installed
 from reidtune.model import Model, default_backbone
 from reidtune.retrieval.validate import validation_protocol
 from reidtune.seeds import seeded
+from reidtune.team import ALONE, Team
 from reidtune.training.frozen import Frozen, find_frozen
 from reidtune.training.schedule import sampler_for
 
@@ -51,9 +52,10 @@ def prepare(
     config: RunConfig,
     say: Callable[[str], None] = lambda sentence: None,
     dataset: Dataset | None = None,
+    team: Team = ALONE,
 ) -> Prepared:
     """Open the data, several ``sources`` joined (``dataset`` where it is listed already), check every file's header,
-    load the backbone, build the tuner.
+    load the backbone, build the tuner. Of a ``team``, the first process downloads weights, and each has its device.
 
     Raises:
         DataError: the data is missing or bad. SettingsError: settings that do not fit. ReidtuneError: no weights.
@@ -90,15 +92,16 @@ def prepare(
     check_files([*usable, *(() if carved else validation)])
     if dark := look_at_some(usable):
         say(f"Careful: {dark}; convert them to 8 bits first, all by the same range.")
-    device = choose_device(config.training.device)
-    backbone = load_backbone(
-        chosen.name or default_backbone(*sources),
-        chosen.pretrained,
-        image_size=chosen.image_size,
-        resize=chosen.resize,
-        activation=chosen.activation,
-        device=device,
-    )
+    device = team.device or choose_device(config.training.device)
+    with team.first_then_others():
+        backbone = load_backbone(
+            chosen.name or default_backbone(*sources),
+            chosen.pretrained,
+            image_size=chosen.image_size,
+            resize=chosen.resize,
+            activation=chosen.activation,
+            device=device,
+        )
     check_precision(config.training.precision, device)
     facts = Facts(dataset.task, config.data.noun, len(identities(rest)), len(cameras(rest)), dataset.modalities)
     method = page(page.complete(settings, facts))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,15 @@ from reidtune.data.reading import reading
 from reidtune.data.record import Dataset
 from reidtune.data.workers import choose_workers
 from reidtune.delta import write_delta
+from reidtune.delta.write import versions
 from reidtune.errors import ReidtuneError, SettingsError
 from reidtune.files import remove_partials
+from reidtune.launch import launched, program
 from reidtune.methods.base import EVERYTHING
 from reidtune.methods.registry import find_method
 from reidtune.model import default_backbone
 from reidtune.retrieval.validate import CARVED_SPLIT, OWN_SPLIT, validate, validate_text
+from reidtune.team import ALONE, Team
 from reidtune.training.compiled import compiled
 from reidtune.training.folder import RECIPE_FILE, holds_run, read_beginning, start_folder
 from reidtune.training.loop import Reporter, Task, train
@@ -53,6 +57,7 @@ class Run:
     resumes: bool = False
     init_from: Path | None = None
     dataset: Dataset | None = None  # where it was listed to find out its task
+    team: Team = ALONE
 
     def recipe_text(self, origins: bool = False) -> str:
         """The complete recipe, with the origin of each value if wanted."""
@@ -61,7 +66,24 @@ class Run:
 
     def prepare(self, say: Callable[[str], None] = lambda sentence: None) -> Prepared:
         """Everything checked and loaded; see :func:`reidtune.training.prepare.prepare`."""
-        return prepare(self.sources, self.config, say, self.dataset)
+        with self.team.agreed():
+            return prepare(self.sources, self.config, say, self.dataset, self.team)
+
+    @contextmanager
+    def processes(self) -> Iterator[None]:
+        """Within, the run is one of the processes that torchrun started; nothing changes where it started none.
+
+        Raises:
+            SettingsError: they cannot have the device of the settings.
+            ProcessLost: one of them ended before it was here.
+        """
+        if launched() is None:
+            yield
+            return
+        from reidtune.training.distributed import joined
+
+        with joined(self.config.training.device) as self.team:
+            yield
 
     def train(
         self, prepared: Prepared, reporter: Reporter, say: Callable[[str], None] = lambda sentence: None
@@ -81,28 +103,32 @@ class Run:
     def _train(
         self, prepared: Prepared, reporter: Reporter, stop: StopRequest, say: Callable[[str], None]
     ) -> dict[str, Any]:
-        config, model, backbone = self.config, prepared.model, prepared.model.backbone
+        config, model, backbone, team = self.config, prepared.model, prepared.model.backbone, self.team
         identity = {"data": prepared.dataset.manifest()["hash"], "backbone": backbone.fingerprint["digest"]}
-        if self.resumes:
-            self._check_identity(identity)
-        else:
-            if self.init_from is not None:
+        model.team = team
+        team.check_equal({**identity, **versions()})
+        with team.agreed():
+            if self.resumes:
+                self._check_identity(identity)
+            elif self.init_from is not None:
                 take_values(self.init_from, prepared)
-            self._start_folder(backbone)
-        for folder in (self.output, self.output / STATE_FILE.parent):
-            remove_partials(folder)
+            if team.writes:
+                self._open_folder(backbone)
 
         if config.training.precision == "bf16":
             hold_in_bf16(model)
-        micro_batch = settle(prepared, say)
+        micro_batch = settle(prepared, say, -(-config.training.batch_size // team.size))
 
         def metrics_now() -> dict[str, Any]:
             model.tuner.eval()
-            workers = choose_workers(config.training.workers, backbone.device)
-            options = {"batch_size": config.training.batch_size, "workers": workers}
+            options: dict[str, Any] = {
+                "batch_size": config.training.batch_size,
+                "workers": choose_workers(config.training.workers, backbone.device),
+                "team": team,
+            }
             with autocast(model, config.training.precision):
                 if prepared.dataset.task == "text":
-                    return validate_text(
+                    found = validate_text(
                         model.encode,
                         model.encode_texts,
                         backbone.tokenizer,
@@ -111,16 +137,20 @@ class Run:
                         split=CARVED_SPLIT if prepared.carved else OWN_SPLIT,
                         **options,
                     )
-                return validate(
-                    model.encode,
-                    backbone.preprocess,
-                    prepared.validation,
-                    prepared.protocol,
-                    modalities=model.modalities,
-                    **options,
-                )
+                else:
+                    found = validate(
+                        model.encode,
+                        backbone.preprocess,
+                        prepared.validation,
+                        prepared.protocol,
+                        modalities=model.modalities,
+                        **options,
+                    )
+            return team.of_first(lambda: found)  # what follows from them must be the same in all processes
 
         def save(path: Path, metrics: dict[str, Any]) -> None:
+            if not team.writes:
+                return
             try:
                 write_delta(path, model.tuner.tensors(), delta_header(prepared, metrics))
             except ReidtuneError as error:
@@ -141,8 +171,9 @@ class Run:
             identity=identity,
             say=say,
             micro_batch=micro_batch,
-            command=f"reidtune train {data_arguments(self.sources)}",
+            command=f"{program()} train {data_arguments(self.sources)}",
             frozen=prepared.frozen,
+            team=team,
         )
         plan = plan_steps(prepared.method.stages(), len(sampler_for(prepared.train, config)), config)
         trained = [] if prepared.frozen.reads_no_image else prepared.train
@@ -165,7 +196,7 @@ class Run:
             "run": str(self.output),
             "delta": str(delta),
             "parameters": {"trainable": model.tuner.parameter_count(), "backbone": backbone.parameter_count()},
-            "bytes": delta.stat().st_size,
+            "bytes": team.of_first(lambda: delta.stat().st_size),
             "seconds": round(time.monotonic() - begun, 1),
             "metrics": progress.metrics,
             "start": progress.rows[0] if progress.rows and progress.rows[0]["epoch"] == 0 else {},
@@ -180,8 +211,11 @@ class Run:
                     f"Start a new run, with --init-from {self.output} to begin with its delta.",
                 )
 
-    def _start_folder(self, backbone: Backbone) -> None:
-        start_folder(self.output, self.recipe_text(), self.sources, backbone.device, self.init_from)
+    def _open_folder(self, backbone: Backbone) -> None:
+        if not self.resumes:
+            start_folder(self.output, self.recipe_text(), self.sources, backbone.device, self.init_from)
+        for folder in (self.output, self.output / STATE_FILE.parent):
+            remove_partials(folder)
 
 
 def data_arguments(sources: Sequence[str]) -> str:

@@ -25,19 +25,16 @@ Objective = Callable[[Outputs, Tensor], tuple[Tensor, dict[str, Tensor]]]
 
 
 class Exchange(Protocol):
-    """How the processes that share a batch see all of it; each has a slice of its rows."""
+    """How the processes that share a batch see all of it; each has a slice of its rows, or none."""
 
-    def gather(self, outputs: Outputs) -> Outputs:
-        """The outputs of the whole batch from those of this process, detached: rows joined, statistics added."""
-
-    def labels(self, labels: Tensor) -> Tensor:
-        """The labels [B] of the whole batch."""
+    def gather(self, outputs: Outputs, labels: Tensor) -> tuple[Outputs, Tensor]:
+        """Outputs and labels of the whole batch from those of this process, detached: rows joined, statistics added."""
 
     def own(self, gradients: Mapping[str, Tensor]) -> Outputs:
         """From gradients of the whole batch's outputs those of this process's; of statistics all is its own."""
 
-    def encode(self, encode: Encode, part: Batch, place: int, last: bool) -> Outputs:
-        """``encode`` with autograd; with the ``last`` part's backward pass gradients of all processes are added up."""
+    def backward(self, roots: Sequence[Tensor], gradients: Sequence[Tensor], last: bool) -> None:
+        """Carry ``gradients`` of a part's outputs on. With the ``last`` part those of all processes are added up."""
 
 
 @dataclass
@@ -62,37 +59,35 @@ def forward(
         loss, parts = objective(encode(batch, 0), batch.labels)
         return Forward(loss, parts, lambda: torch.autograd.backward(loss))
 
-    pieces = batch.split(parts_of)
+    pieces = batch.split(parts_of) if len(batch.labels) else []
     if len(pieces) == 1:  # its graph is kept: one pass is enough
-        assert exchange is not None
-        kept = exchange.encode(encode, pieces[0], 0, True)
+        kept = encode(pieces[0], 0)
         found = [kept]
     else:
         kept = None
         with torch.no_grad():
             found = [encode(piece, place) for place, piece in enumerate(pieces)]
-    own = joined([{name: value.detach() for name, value in outputs.items()} for outputs in found])
-    whole = own if exchange is None else exchange.gather(own)
+    whole = joined([{name: value.detach() for name, value in outputs.items()} for outputs in found])
+    labels = batch.labels
+    if exchange is not None:
+        whole, labels = exchange.gather(whole, labels)
     leaves = {name: value.requires_grad_(_varies(name, value)) for name, value in whole.items()}
-    labels = batch.labels if exchange is None else exchange.labels(batch.labels)
     loss, parts = objective(leaves, labels)
 
     def backward() -> None:
         torch.autograd.backward(loss)
         gradients = {name: value.grad for name, value in leaves.items() if value.grad is not None}
         mine = gradients if exchange is None else exchange.own(gradients)
+        carry_on = _backward if exchange is None else exchange.backward
         start = 0
         for place, piece in enumerate(pieces):
-            last = place == len(pieces) - 1
-            if kept is not None:
-                outputs = kept
-            elif exchange is not None:
-                outputs = exchange.encode(encode, piece, place, last)
-            else:
-                outputs = encode(piece, place)
             assert piece.labels is not None
-            _carry_on(outputs, mine, slice(start, start + len(piece.labels)))
-            start += len(piece.labels)
+            outputs = encode(piece, place) if kept is None else kept
+            rows = slice(start, start + len(piece.labels))
+            carry_on(*_from(outputs, mine, rows), last=place == len(pieces) - 1)
+            start = rows.stop
+        if not pieces:
+            carry_on([], [], last=True)
 
     return Forward(loss, parts, backward)
 
@@ -100,7 +95,7 @@ def forward(
 def joined(parts: Sequence[Mapping[str, Tensor]]) -> Outputs:
     """The outputs of a batch from those of its parts: rows joined, statistics added, shared ones taken once."""
     found: Outputs = {}
-    for name, first in parts[0].items():
+    for name, first in parts[0].items() if parts else ():
         values = [part[name] for part in parts]
         if name.startswith(SHARED):
             found[name] = first
@@ -115,12 +110,16 @@ def _varies(name: str, value: Tensor) -> bool:
     return value.is_floating_point() and not name.startswith(SHARED)
 
 
-def _carry_on(outputs: Outputs, gradients: Mapping[str, Tensor], rows: slice) -> None:
-    """The backward pass of a part, from its share of the gradients of the whole batch's outputs."""
+def _from(outputs: Outputs, gradients: Mapping[str, Tensor], rows: slice) -> tuple[list[Tensor], list[Tensor]]:
+    """The outputs of a part that have a gradient, and its share of the gradients of the whole batch's outputs."""
     roots, given = [], []
     for name, value in outputs.items():
         if name in gradients and value.requires_grad:
             roots.append(value)
             given.append((gradients[name] if name.startswith(STATISTICS) else gradients[name][rows]).to(value.dtype))
+    return roots, given
+
+
+def _backward(roots: Sequence[Tensor], gradients: Sequence[Tensor], last: bool) -> None:
     if roots:
-        torch.autograd.backward(roots, given)
+        torch.autograd.backward(roots, gradients)

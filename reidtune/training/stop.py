@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from reidtune.errors import ReidtuneError
+from reidtune.launch import launched
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ONE = 0.3  # seconds within which two signals of a kind are one: timeout(1) sends it to the process and to its group
@@ -98,5 +99,7 @@ def stop_signals() -> Iterator[StopRequest]:
         yield request
     finally:
         _active = None
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
+        # torchrun stops its other processes as soon as one ends: what they still say is to be heard.
+        if launched() is None:
+            for kind, handler in before.items():
+                signal.signal(kind, handler)
