@@ -204,6 +204,15 @@ def test_foreign_names_cannot_act_on_the_terminal():
     assert visible("né – 虎 [b]") == "né – 虎 [b]"
 
 
+MEMORY = {
+    "activation_bytes_per_image": 43_000_000,
+    "activation_bytes_per_batch": 2_752_000_000,
+    "peak_bytes": 5_100_000_000,
+    "recomputed_blocks": 0,
+    "micro_batch": None,
+}
+
+
 def test_plan_says_what_would_be_trained():
     plan = {
         "data": {
@@ -211,7 +220,8 @@ def test_plan_says_what_would_be_trained():
             "training": {"images": 11000, "identities": 640},
             "validation": {"images": 1936, "identities": 111, "protocol": "cross-camera"},
         },
-        "memory": {"activation_bytes_per_image": 43_000_000, "activation_bytes_per_batch": 2_752_000_000},
+        "memory": MEMORY,
+        "frozen": {"applies": False},
         "steps": {"total": 10300, "per_epoch": 171},
         "parameters": {"trainable": 294_912, "backbone": 86_192_640},
         "bytes": 1_181_000,
@@ -221,6 +231,20 @@ def test_plan_says_what_would_be_trained():
         assert part in text
     for part in ("10,300 (171 an epoch)", "294,912 parameters, 0.34 %", "43.0 MB an image, 2.8 GB a batch"):
         assert part in text
+    assert "memory 5.1 GB at the most (expected)" in text and "computed once" not in text
+    plan["memory"] = {**MEMORY, "recomputed_blocks": 4, "micro_batch": 16}
+    plan["frozen"] = {
+        "applies": True,
+        "features": False,
+        "blocks_skipped": 8,
+        "blocks": 12,
+        "forward_flops_share": 0.66,
+        "images": 11000,
+        "bytes": 2_200_000_000,
+    }
+    text = words(render(plan_table(plan)))
+    assert "2.8 GB for 16 at once, 4 blocks computed again (counted)" in text
+    assert "computed once 8 of 12 blocks of 11,000 images, 66 % of the image tower's forward FLOPs, 2.2 GB kept" in text
     plan["data"]["validation"] = {"images": 0, "identities": 0, "protocol": "cross-camera"}
     assert "validate on nothing" in words(render(plan_table(plan)))
 
@@ -236,7 +260,8 @@ def test_plan_of_other_data(task, training, said):
     validation = {"images": 32, "identities": 8, "protocol": "cross-camera"}
     plan = {
         "data": {"task": task, "training": training, "validation": validation},
-        "memory": {"activation_bytes_per_image": 43_000_000, "activation_bytes_per_batch": 2_752_000_000},
+        "memory": MEMORY,
+        "frozen": {"applies": False},
         "steps": {"total": 10300, "per_epoch": 171},
         "parameters": {"trainable": 294_912, "backbone": 86_192_640},
         "bytes": 1_181_000,
