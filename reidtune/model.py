@@ -36,7 +36,6 @@ from reidtune.inputs import (
 )
 from reidtune.methods.registry import find_method
 from reidtune.seeds import derive_seed
-from reidtune.team import ALONE
 from reidtune.tuning.camera_embedding import CameraEmbedding
 from reidtune.tuning.tuner import Tuner
 
@@ -50,7 +49,6 @@ class Model:
     Attributes: ``backbone``, ``tuner``, ``header`` (what the delta says of itself; ``None`` without a delta) and
     ``path`` (the delta file). Features are those of ``encode_image`` / ``encode_text`` after the projection.
     ``modalities`` are those of multi-modal samples, whose features are joined in this order; empty: single images.
-    ``team`` are the processes that train it together.
     ``cameras`` are those that the delta has embeddings of, ``None`` without; :meth:`use_cameras` says what is done.
     """
 
@@ -69,7 +67,6 @@ class Model:
         own = None if header is None else header.data.get("modalities")
         self.cameras = None if header is None else cameras_of(header.settings, header.data)
         self.camera_use = KNOWN
-        self.team = ALONE
         self.modalities: tuple[str, ...] = modalities or (tuple(own) if isinstance(own, list | tuple) else ())
 
     def describe(self) -> dict[str, Any]:

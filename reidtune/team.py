@@ -75,27 +75,17 @@ class Team:
 ALONE = Team()
 
 
-def in_shares(
-    items: Sequence[T],
-    embed: Callable[[Sequence[T]], Iterator[tuple[list[int], Tensor]]],
-    batch_size: int,
-    team: Team = ALONE,
-    progress: Callable[[int], None] | None = None,
-) -> Tensor:
-    """The features [N, ...] of all ``items``, in each process. ``embed`` gives those of some of them, ``batch_size`` at
-    a time, in order; ``progress`` is told how many. A process embeds whole batches, every so manyth: the batches, and
-    so the features, are those of a process alone, bit for bit."""
+def in_rounds(
+    items: Sequence[T], embed: Callable[[Sequence[T]], Iterator[Tensor]], batch_size: int, team: Team = ALONE
+) -> Iterator[Tensor]:
+    """The features of all ``items`` in order, in each process, a piece [n, ...] at a time: ``embed`` gives those of
+    some of them, ``batch_size`` at a time. Each process embeds every so manyth batch: the batches, and so the
+    features, are those of a process alone, bit for bit."""
     import torch
 
     batches = [range(start, min(start + batch_size, len(items))) for start in range(0, len(items), batch_size)]
-    shares = [[place for batch in batches[rank :: team.size] for place in batch] for rank in range(team.size)]
-    features: list[Tensor] = []
-    with team.agreed():
-        for _, part in embed([items[place] for place in shares[team.rank]]):
-            features.append(part)
-            if progress is not None:
-                progress(len(part))
-    found = team.rows(torch.cat(features) if features else torch.empty(0))
-    if team.size == 1:
-        return found
-    return found[torch.tensor([place for share in shares for place in share]).argsort()]
+    own = embed([items[place] for batch in batches[team.rank :: team.size] for place in batch])
+    for _ in range(0, len(batches), team.size):
+        with team.agreed():
+            part = next(own, None)
+        yield team.rows(torch.empty(0) if part is None else part)

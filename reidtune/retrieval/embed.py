@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +16,12 @@ from reidtune.data.record import Record
 from reidtune.data.transforms import EvalTransform
 from reidtune.errors import ReidtuneError
 from reidtune.retrieval.feature_cache import FeatureCache
-from reidtune.team import ALONE, Team, in_shares
+from reidtune.team import ALONE, Team, in_rounds
 
 Encode = Callable[[Batch], Tensor]
 EncodeTexts = Callable[[Tensor], Tensor]
 Tokenizer = Callable[[list[str]], Tensor]
+T = TypeVar("T")
 
 
 @torch.no_grad()
@@ -39,9 +40,8 @@ def embed_records(
     """Features of the records' images, L2-normalised: [N, D], float32, on the CPU.
 
     ``encode`` maps a batch to features [B, D]. With ``modalities`` it holds samples of them, of which every record has
-    at least one; ``progress`` is told how many samples each batch had. What ``cache`` holds
-    is not computed, and what is computed is kept there. Without a cache the processes of a ``team`` share the work, and
-    each gets all features.
+    at least one; ``progress`` is told how many samples each batch had. What ``cache`` holds is not computed, and what
+    is computed is kept there. Without a cache the processes of a ``team`` share the work, and each gets all features.
 
     Raises:
         DataError: an image cannot be read (it is named).
@@ -52,7 +52,7 @@ def embed_records(
 
     if cache is not None:
         return cache.records(records, modalities, embed, progress)
-    return in_shares(records, embed, batch_size, team, progress)
+    return _together(records, embed, batch_size, team, progress)
 
 
 @torch.no_grad()
@@ -117,7 +117,22 @@ def embed_texts(
     rows = [places[caption] for caption in captions]
     if cache is not None:
         return cache.texts(different, embed, progress)[rows]
-    return in_shares(different, embed, batch_size, team, progress)[rows]
+    return _together(different, embed, batch_size, team, progress)[rows]
+
+
+def _together(
+    items: Sequence[T],
+    embed: Callable[[Sequence[T]], Iterator[tuple[list[int], Tensor]]],
+    batch_size: int,
+    team: Team,
+    progress: Callable[[int], None] | None,
+) -> Tensor:
+    features: list[Tensor] = []
+    for part in in_rounds(items, lambda some: (rows for _, rows in embed(some)), batch_size, team):
+        features.append(part)
+        if progress is not None:
+            progress(len(part))
+    return torch.cat(features)
 
 
 def embed_both(

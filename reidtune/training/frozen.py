@@ -29,6 +29,7 @@ from reidtune.methods.base import Method, Stage
 from reidtune.model import Model
 from reidtune.paths import cache_folder
 from reidtune.retrieval.feature_cache import code_stamp, record_key
+from reidtune.team import ALONE, Team, in_rounds
 from reidtune.training.precision import autocast
 from reidtune.training.row_file import DTYPES, DamagedError, file_bytes, lacking_room, map_rows, size, write_rows
 from reidtune.training.schedule import plan_steps, sampler_for
@@ -153,13 +154,18 @@ class Frozen:
         return None
 
     def open(
-        self, stages: Sequence[Stage], began_with: bool | None = None, say: Say = lambda sentence: None
+        self,
+        stages: Sequence[Stage],
+        began_with: bool | None = None,
+        say: Say = lambda sentence: None,
+        team: Team = ALONE,
     ) -> FrozenRows | None:
         """The rows for the ``stages`` to come, from the cache folder or computed now; ``None`` where they are not used.
         Features that cannot be kept on the disk are kept in memory.
 
         ``began_with`` says whether a run that is resumed has used them so far: it goes on so, since what is computed
-        within other batches may differ in the last bit.
+        within other batches may differ in the last bit. The processes of a ``team`` share the computing, and the first
+        writes; on a machine where its file is not, features are computed again.
 
         Raises:
             ReidtuneError: a resumed run has used rows for which there is no room now.
@@ -169,11 +175,12 @@ class Frozen:
         if self.reason is not None or not wanted or (self.stage is None and began_with is False):
             return None
         found = self._found(say)
-        if found is None:
-            trouble = lacking_room(self.path, self.bytes) or self._write()
+        if team.largest(found is None):
+            trouble = team.of_first(lambda: lacking_room(self.path, self.bytes)) or self._write(team)
             found = self._found(say) if trouble is None else None
-            if found is None and self.features:
-                found = torch.cat(list(self._computed(self.images)))
+            if self.features and team.largest(found is None):
+                again = torch.cat(list(in_rounds(self.images, self._computed, CHUNK, team)))
+                found = again if found is None else found
             if found is None:
                 trouble = trouble or "another process deleted them"
                 what = f"{self._what()} {size(self.bytes)}, but {trouble}"
@@ -184,6 +191,7 @@ class Frozen:
                     )
                 say(f"Blocks that stay as they are are computed in every epoch: {what}.")
                 return None
+        assert found is not None
         return FrozenRows(found, self.places, self.stage)
 
     def _what(self, verb: str = "are") -> str:
@@ -209,14 +217,18 @@ class Frozen:
             return None
         return table
 
-    def _write(self) -> str | None:
+    def _write(self, team: Team) -> str | None:
         """Compute and keep all rows; why that failed, where it did."""
+        trouble: str | None = None
+        parts = in_rounds(self.images, self._computed, CHUNK, team)
         try:
-            parts = self._computed(self.images)
-            write_rows(self.path, self.path.stem, self.shape, len(self.images), self.dtype, parts)
+            if team.writes:
+                write_rows(self.path, self.path.stem, self.shape, len(self.images), self.dtype, parts)
         except OSError as error:
-            return f"{self.path.parent} cannot be written ({error.strerror or error})"
-        return None
+            trouble = f"{self.path.parent} cannot be written ({error.strerror or error})"
+        for _ in parts if team.size > 1 else ():  # all of them take part in every round
+            pass
+        return team.of_first(lambda: trouble)
 
     @torch.no_grad()
     def _computed(self, images: Sequence[ImageFile]) -> Iterator[Tensor]:

@@ -105,7 +105,6 @@ class Run:
     ) -> dict[str, Any]:
         config, model, backbone, team = self.config, prepared.model, prepared.model.backbone, self.team
         identity = {"data": prepared.dataset.manifest()["hash"], "backbone": backbone.fingerprint["digest"]}
-        model.team = team
         team.check_equal({**identity, **versions()})
         with team.agreed():
             if self.resumes:
