@@ -70,9 +70,13 @@ def remove_partials(folder: Path) -> None:
 
 def not_written(path: Path, error: Exception, hint: str, what: str = "") -> ReidtuneError:
     """The error that says which file could not be written, why, and what to do next (``hint``)."""
-    reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
     earlier = " The earlier file of that name is untouched." if _exists(path) else ""
-    return ReidtuneError(f"{what}{path} could not be written: {reason}.{earlier}", hint)
+    return ReidtuneError(f"{what}{path} could not be written: {reason(error)}.{earlier}", hint)
+
+
+def reason(error: Exception) -> str:
+    """The system's words for what went wrong, without the file's name."""
+    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _exists(path: Path) -> bool:

@@ -14,8 +14,8 @@ import torch
 
 from reidtune.data.open import DEMOS
 from reidtune.delta.write import versions
-from reidtune.errors import SettingsError
-from reidtune.files import not_written, whole_file
+from reidtune.errors import ReidtuneError, SettingsError
+from reidtune.files import reason, whole_file
 from reidtune.training.not_finite import BAD_BATCH, LAST_GOOD
 from reidtune.training.state import STATE_FILE
 
@@ -53,7 +53,9 @@ def start_folder(run: Path, recipe: str, sources: Sequence[str], device: object,
             for name in (RECIPE_FILE, STATE_FILE, BAD_BATCH, LAST_GOOD, ENVIRONMENT_FILE, *_RESULTS):
                 (run / name).unlink(missing_ok=True)
     except OSError as error:
-        raise not_written(run, error, "Make room, or choose another --output.", "The run folder ") from error
+        raise ReidtuneError(
+            f"The run folder {run} could not be written: {reason(error)}.", "Make room, or choose another --output."
+        ) from error
 
 
 def holds_run(run: Path) -> bool:

@@ -49,7 +49,7 @@ def save_state(
             torch.save({"format": FORMAT, "progress": vars(progress), "identity": identity, **modules}, file)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         hint = f"Make room, then go on with: {command or f'reidtune train --resume {run}'}"
-        raise not_written(path, error, hint, "The state of the run ") from error
+        raise not_written(path, error, hint, "The state ") from error
 
 
 def load_state(run: Path) -> tuple[Progress, dict[str, Any], dict[str, Any]]:

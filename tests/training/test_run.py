@@ -10,6 +10,7 @@ import torch
 from reidtune import load
 from reidtune.delta import read_header, verify
 from reidtune.errors import DataError, ReidtuneError, SettingsError
+from reidtune.training.folder import start_folder
 from reidtune.training.run import open_run
 from reidtune.training.state import load_state
 from reidtune.training.stop import Interrupted
@@ -245,7 +246,7 @@ def test_a_folder_called_demo_is_no_demo_world(small_world, flags, tmp_path, mon
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo.csv").touch()
     run = open_run("demo", None, {**flags, "backbone.name": "tiny", "backbone.image_size": "auto"}, output=Path("r"))
-    run._start_folder(type("Backbone", (), {"device": "cpu"})())
+    start_folder(run.output, run.recipe_text(), run.sources, "cpu", None)
     assert json.loads(Path("r/environment.json").read_text())["data"] == "demo"
     for source, name in (("demo", "demo"), ("demo:text", "demo-text"), ("demo.csv", "demo"), ("demos:x", "demos-x")):
         assert module._short_name([source]) == name
