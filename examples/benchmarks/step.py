@@ -34,9 +34,10 @@ from reidtune.data import open_dataset
 from reidtune.data.batch import Batch
 from reidtune.methods.registry import find_method
 from reidtune.model import Model
-from reidtune.training.loop import autocast
 from reidtune.training.memory import saved_bytes
 from reidtune.training.optimiser import build_optimiser
+from reidtune.training.precision import autocast, hold_in_bf16
+from reidtune.training.step import forward
 from reidtune.tuning.tuner import Tuner
 
 TOWERS = {"image": "visual", "text": "text"}
@@ -167,18 +168,21 @@ def forms(
     model = Model(backbone, page.tuner(backbone))
     model.tuner.load_tensors(as_ours(method, {name: value.data for name, value in plain.trained().items()}))
     model.tuner.train()
-    images, texts, people = batch.images, batch.texts, batch.labels
-    assert images is not None and texts is not None and people is not None
-    objective = page.objective(model.tuner, backbone, int(people.max()) + 1, config.loss, "text")
     bare = copy.deepcopy(backbone.model)
     for module in (bare.visual.ln_pre, bare.token_embedding):
         module.register_forward_hook(lambda module, inputs, rows: rows.requires_grad_())
+    if precision == "bf16":  # as training does; the copies above are as open_clip holds them
+        hold_in_bf16(model)
+    images, texts, people = batch.images, batch.texts, batch.labels
+    assert images is not None and texts is not None and people is not None
+    objective = page.objective(model.tuner, backbone, int(people.max()) + 1, config.loss, "text")
+
+    def encode(part: Batch, place: int) -> dict[str, Tensor]:
+        with autocast(model, precision):
+            return page.encode(model, part)
 
     def ours() -> Tensor:
-        with autocast(model, precision):
-            outputs = page.encode(model, batch)
-        loss: Tensor = objective(outputs, people)[0]
-        return loss
+        return forward(encode, objective, batch).loss
 
     def reference() -> Tensor:
         with autocast(model, precision):
@@ -225,6 +229,13 @@ def compare(method: str, found: dict[str, Form], plain: Plain, model: Model) -> 
     )
 
 
+def load(chosen: argparse.Namespace) -> Backbone:
+    size = (chosen.height, chosen.width)
+    return load_backbone(
+        chosen.backbone, "none", image_size=size, activation="quick_gelu", resize="bilinear", device=chosen.device
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
@@ -247,10 +258,7 @@ def main() -> None:
         assert max(shares.values()) <= 1, shares
     if chosen.check:
         return
-    size = (chosen.height, chosen.width)
-    backbone = load_backbone(
-        chosen.backbone, "none", image_size=size, activation="quick_gelu", resize="bilinear", device=chosen.device
-    )
+    backbone = load(chosen)
     batch = pairs_of(backbone, chosen.batch)
     assert batch.texts is not None
     longest = int(batch.texts.argmax(dim=1).max()) + 1
@@ -260,6 +268,7 @@ def main() -> None:
         f"medians of {chosen.rounds} rounds{', processor time' if chosen.processor_time else ''}"
     )
     for method in chosen.methods:
+        backbone = load(chosen)  # anew: bf16 changes how its weights are held
         found, plain, model, held = forms(method, backbone, batch, chosen.precision)
         print(f"\n`{method}`: {compare(method, found, plain, model)}\n")
         kept = {name: saved_bytes(form.forward, held) for name, form in found.items()}
