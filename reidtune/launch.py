@@ -60,15 +60,14 @@ def speaks_of_failure(message: str) -> bool:
     """Whether this process is to tell the user why the job ends: the first that asks. The others end because of it."""
     if launched() is None:
         return True
-    try:
+    first = True
+    with contextlib.suppress(Exception):  # where the others cannot be asked: better said twice than not at all
         from reidtune.training.distributed import failed_first
 
-        if not failed_first():
-            return False
-    except Exception:  # the processes cannot be reached: better said twice than not at all
-        return True
-    _leave_word(message)
-    return True
+        first = failed_first()
+    if first:
+        _leave_word(message)
+    return first
 
 
 def _leave_word(message: str) -> None:

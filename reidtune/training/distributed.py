@@ -21,7 +21,7 @@ from reidtune.launch import Launch, launched, speaks_of_failure
 from reidtune.team import ALONE, Team
 from reidtune.training.exchange import DataParallel
 from reidtune.training.lost import ProcessLost, reached
-from reidtune.training.watch import watched
+from reidtune.training.watch import STEP, Watch, watched
 
 T = TypeVar("T")
 
@@ -48,11 +48,11 @@ def joined(device: str) -> Iterator[Team]:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
-    store = _store()
-    with reached():
-        dist.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.size, timeout=_WAIT)
-    with watched(_unheard):
-        yield Processes(launch, chosen, store)
+    with watched(_unheard) as watch:
+        with reached():
+            store = _store()
+            dist.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.size, timeout=_WAIT)
+        yield Processes(launch, chosen, store, watch)
     dist.destroy_process_group()  # not after an error: it would wait for processes that may not come
 
 
@@ -83,13 +83,15 @@ def failed_first() -> bool:
 class Processes(Team):
     """The team as one of its processes sees it."""
 
-    def __init__(self, launch: Launch, device: torch.device, store: Store) -> None:
+    def __init__(self, launch: Launch, device: torch.device, store: Store, watch: Watch) -> None:
         self.rank, self.size, self.device = launch.rank, launch.size, device
         self._store = PrefixStore("reidtune", store)
         self._turns = 0
+        self._watch = watch
 
     def exchange(self, tuner: nn.Module, heads: nn.Module) -> DataParallel:
         self.check_equal({"tuner": _digest(tuner), "heads": _digest(heads)})
+        self._watch.patience = STEP
         with reached():
             return DataParallel(self, tuner, heads)
 
@@ -193,7 +195,7 @@ class Processes(Team):
 
 def _unheard(number: int) -> None:
     said = f"Stopped by signal {number} while waiting for another process, which does not answer."
-    hint = "The state that was saved last is whole: go on with --resume and the folder of the run."
+    hint = "If the training had begun, its last state is whole: go on with --resume and the folder of the run."
     if speaks_of_failure(said):
         os.write(2, f"{said}\n{hint}\n".encode())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,16 @@ from reidtune.training.state import STATE_FILE
 
 RECIPE_FILE = "recipe.toml"
 ENVIRONMENT_FILE = "environment.json"
+_LONGEST_NAME = 100  # letters
 _RESULTS = ("delta.safetensors", "best.safetensors", "metrics.csv", "evaluate.json")
+
+
+def name_of(sources: Sequence[str]) -> str:
+    """What a run on ``sources`` is called, for a folder."""
+    names = [
+        source.replace(":", "-") if source in DEMOS else Path(source).expanduser().resolve().stem for source in sources
+    ]
+    return re.sub(r"[^\w.-]+", "-", "+".join(names))[:_LONGEST_NAME] or "data"
 
 
 def start_folder(run: Path, recipe: str, sources: Sequence[str], device: object, init_from: Path | None) -> None:

@@ -117,9 +117,10 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
 
     if resume:
         optimiser.load_state_dict(saved["optimiser"])
+    gpus = [device] if device.type == "cuda" else []  # and no other, which would be woken by it
     guard = Guard(run, progress, task.identity, task.resume_command, tuner, objective, optimiser, team.writes)
     reporter.start(progress.step, plan.steps)
-    with stop_signals() as stop, guard.leaving(stop, plan.steps), told_in_words(), torch.random.fork_rng():
+    with stop_signals() as stop, guard.leaving(stop, plan.steps), told_in_words(), torch.random.fork_rng(gpus):
         if not resume:
             guard.keep()
         if task.validate is not None and not progress.rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,6 @@ from reidtune.config import RunConfig, changed_settings, replace_values, resolve
 from reidtune.data import label_map
 from reidtune.data.join import open_datasets
 from reidtune.data.keep import keep_pixels
-from reidtune.data.open import DEMOS
 from reidtune.data.reading import reading
 from reidtune.data.record import Dataset
 from reidtune.data.workers import choose_workers
@@ -31,7 +29,7 @@ from reidtune.model import default_backbone
 from reidtune.retrieval.validate import CARVED_SPLIT, OWN_SPLIT, validate, validate_text
 from reidtune.team import ALONE, Team
 from reidtune.training.compiled import compiled
-from reidtune.training.folder import RECIPE_FILE, holds_run, read_beginning, start_folder
+from reidtune.training.folder import RECIPE_FILE, holds_run, name_of, read_beginning, start_folder
 from reidtune.training.loop import Reporter, Task, train
 from reidtune.training.memory_plan import set_recomputed, settle, towers_of
 from reidtune.training.out_of_memory import OutOfMemory
@@ -42,8 +40,6 @@ from reidtune.training.smaller import with_fixes
 from reidtune.training.start import take_values
 from reidtune.training.state import STATE_FILE, load_state
 from reidtune.training.stop import StopRequest, stop_signals
-
-_LONGEST_NAME = 100  # letters, for a folder
 
 
 @dataclass
@@ -112,7 +108,7 @@ class Run:
             elif self.init_from is not None:
                 take_values(self.init_from, prepared)
             if team.writes:
-                self._open_folder(backbone)
+                self._start_folder(backbone)
 
         if config.training.precision == "bf16":
             hold_in_bf16(model)
@@ -210,7 +206,7 @@ class Run:
                     f"Start a new run, with --init-from {self.output} to begin with its delta.",
                 )
 
-    def _open_folder(self, backbone: Backbone) -> None:
+    def _start_folder(self, backbone: Backbone) -> None:
         if not self.resumes:
             start_folder(self.output, self.recipe_text(), self.sources, backbone.device, self.init_from)
         for folder in (self.output, self.output / STATE_FILE.parent):
@@ -252,7 +248,7 @@ def open_run(
         if dataset is not None and dataset.task != "image":
             config, origins = resolve_with_origins(recipe, flags, fallback=fallback, task=dataset.task)
     config = _complete(config)
-    folder = output or Path("runs") / f"{config.method}-{_short_name(sources)}"
+    folder = output or Path("runs") / f"{config.method}-{name_of(sources)}"
     if folder.exists() and not force and (not folder.is_dir() or any(folder.iterdir())):
         go_on = f", or go on with it: --resume {folder}" if (folder / STATE_FILE).is_file() else ""
         raise SettingsError(
@@ -304,10 +300,3 @@ def _complete(config: RunConfig) -> RunConfig:
 
     settings = validate_settings(find_method(config.method).Settings, config.settings)
     return replace_values(config, {"settings": settings.model_dump(mode="json", context=EVERYTHING)})
-
-
-def _short_name(sources: Sequence[str]) -> str:
-    names = [
-        source.replace(":", "-") if source in DEMOS else Path(source).expanduser().resolve().stem for source in sources
-    ]
-    return re.sub(r"[^\w.-]+", "-", "+".join(names))[:_LONGEST_NAME] or "data"

@@ -10,7 +10,7 @@ import torch
 from reidtune import load
 from reidtune.delta import read_header, verify
 from reidtune.errors import DataError, ReidtuneError, SettingsError
-from reidtune.training.folder import start_folder
+from reidtune.training.folder import name_of, start_folder
 from reidtune.training.run import open_run
 from reidtune.training.state import load_state
 from reidtune.training.stop import Interrupted
@@ -240,8 +240,6 @@ def test_a_folder_called_demo_is_no_demo_world(small_world, flags, tmp_path, mon
     """The word means the demo world, whatever lies in the working directory."""
     import json
 
-    from reidtune.training import run as module
-
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo.csv").touch()
@@ -249,4 +247,4 @@ def test_a_folder_called_demo_is_no_demo_world(small_world, flags, tmp_path, mon
     start_folder(run.output, run.recipe_text(), run.sources, "cpu", None)
     assert json.loads(Path("r/environment.json").read_text())["data"] == "demo"
     for source, name in (("demo", "demo"), ("demo:text", "demo-text"), ("demo.csv", "demo"), ("demos:x", "demos-x")):
-        assert module._short_name([source]) == name
+        assert name_of([source]) == name
