@@ -30,6 +30,6 @@ def reached() -> Iterator[None]:
         if not (isinstance(error, dist.DistError) or any(sign in said for sign in _SIGNS)):
             raise
         raise ProcessLost(
-            "Another process of this training ended or does not answer, so that this one cannot go on.",
-            "Its own message, if it had one, stands above; torchrun says below how it ended.",
+            "Another process of this training ended or does not answer, so it cannot go on.",
+            "If that process said why, it stands above; torchrun says below how it ended.",
         ) from error
