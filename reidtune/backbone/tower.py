@@ -6,17 +6,17 @@ Families: :mod:`reidtune.backbone.open_clip_tower` (open_clip's own image towers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from reidtune.backbone.activation import lean
 from reidtune.backbone.linears import GATE, Linear
+from reidtune.backbone.short_cuts import computed_again, kept, picked
 from reidtune.backbone.walk import SiteFunctions, Walk
 
 
@@ -150,27 +150,17 @@ class Tower:
         input alone."""
         begun = 0
         for layer in layers:
+            block = partial(self._block, tuner, layer)
             if torch.is_grad_enabled() and begun < self.recomputed and layer >= tuner.first_block(self):
-                tokens = self._recomputed(walk, tuner, layer, tokens)
+                tokens = computed_again(block, walk, tokens)
                 begun += 1
             else:
-                tokens = self._block(walk, tuner, layer, tokens)
+                tokens = block(walk, tokens)
         return tokens
 
-    def _block(self, walk: Walk, tuner: SiteFunctions, layer: int, tokens: Tensor) -> Tensor:
+    def _block(self, tuner: SiteFunctions, layer: int, walk: Walk, tokens: Tensor) -> Tensor:
         block = self.compiled if torch.is_grad_enabled() else None
         return (block or self.block)(walk, tuner, layer, tokens)
-
-    def _recomputed(self, walk: Walk, tuner: SiteFunctions, layer: int, tokens: Tensor) -> Tensor:
-        """:meth:`block`, computed again in the backward pass (Chen et al. 2016, arXiv 1604.06174)."""
-        walks = [walk]
-
-        def block(tokens: Tensor) -> Tensor:
-            own = walks.pop() if walks else replace(walk, outputs={}, statistics={}, state=dict(walk.state))
-            return self._block(own, tuner, layer, tokens)
-
-        found: Tensor = checkpoint(block, tokens, use_reentrant=False)
-        return found
 
     def block(self, walk: Walk, tuner: SiteFunctions, layer: int, tokens: Tensor) -> Tensor:
         """Rows [B, N, d] through block ``layer``."""
@@ -180,13 +170,13 @@ class Tower:
             all_attend = tuner.reads_all_tokens(walk)
             if not all_attend or tuner.observes(walk):
                 pooled = self.pooled_at(walk, tokens)
-        with _kept(walk, None if all_attend else pooled):
+        with kept(walk, None if all_attend else pooled):
             attended = self.attended(walk, tuner, layer, tokens)
-            tokens = tuner.attention(walk, layer, _picked(walk, tokens) + attended, attended)
+            tokens = tuner.attention(walk, layer, picked(walk, tokens) + attended, attended)
         if pooled is not None and all_attend:
             tuner.observe(walk, layer, tokens)
-        with _kept(walk, pooled):
-            tokens = _picked(walk, tokens)
+        with kept(walk, pooled):
+            tokens = picked(walk, tokens)
             hidden = self.hidden(walk, tuner, layer, tokens)
             beside = tuner.beside_mlp(walk, layer, tokens)
             tokens = tokens + hidden if beside is None else tokens + hidden + beside
@@ -211,7 +201,7 @@ class Tower:
             query, key, value = self.mapped(walk, tuner, layer, ("q", "k", "v"), tokens)
         else:
             key, value = self.mapped(walk, tuner, layer, ("k", "v"), tokens)
-            (query,) = self.mapped(walk, tuner, layer, ("q",), _picked(walk, tokens))
+            (query,) = self.mapped(walk, tuner, layer, ("q",), picked(walk, tokens))
         query = self.head_norm(walk, tuner, layer, self.parts.query_norm, query)
         key = self.head_norm(walk, tuner, layer, self.parts.key_norm, key)
         key = self.rotated(walk, key)
@@ -311,23 +301,6 @@ class Tower:
     def _layer_norm(self, walk: Walk, tuner: SiteFunctions, name: str, tokens: Tensor) -> Tensor:
         weight, bias = (self.weight(walk, tuner, f"{name}.{part}") for part in ("weight", "bias"))
         return F.layer_norm(tokens, (tokens.shape[-1],), weight, bias, self.epsilons[name])
-
-
-@contextmanager
-def _kept(walk: Walk, rows: Tensor | None) -> Iterator[None]:
-    """Within, sites get these rows alone. Left also where a block that is computed again is broken off."""
-    walk.kept = rows
-    try:
-        yield
-    finally:
-        walk.kept = None
-
-
-def _picked(walk: Walk, tokens: Tensor) -> Tensor:
-    """Of rows [B, N, d] those that are kept, [B, 1, d]; all where all are, or where they are picked already."""
-    if walk.kept is None or tokens.shape[1] == 1:
-        return tokens
-    return tokens[torch.arange(len(tokens), device=tokens.device), walk.kept].unsqueeze(1)
 
 
 def causal_mask(length: int, extra: int, device: torch.device) -> Tensor:

@@ -25,8 +25,13 @@ def compiled(towers: Iterable[Tower], say: Callable[[str], None], backend: str =
     before = getattr(dynamo.config, limit)
     setattr(dynamo.config, limit, max(before, _VARIANTS * max((tower.layers for tower in chosen), default=1)))
     try:
-        for tower in chosen:
-            tower.compiled = _attempt(tower, chosen, say, backend)
+        try:
+            blocks = [torch.compile(tower.block, backend=backend) for tower in chosen]
+        except RuntimeError as error:  # not for this Python, or not on this system
+            say(_sentence(error))
+            blocks = []
+        for tower, block in zip(chosen, blocks, strict=False):
+            tower.compiled = _attempt(tower, block, chosen, say)
         yield
     finally:
         setattr(dynamo.config, limit, before)
@@ -34,18 +39,21 @@ def compiled(towers: Iterable[Tower], say: Callable[[str], None], backend: str =
             tower.compiled = None
 
 
-def _attempt(tower: Tower, towers: list[Tower], say: Callable[[str], None], backend: str) -> Callable[..., Tensor]:
-    block = torch.compile(tower.block, backend=backend)
-
+def _attempt(
+    tower: Tower, block: Callable[..., Tensor], towers: list[Tower], say: Callable[[str], None]
+) -> Callable[..., Tensor]:
     def attempt(walk: Walk, tuner: SiteFunctions, layer: int, tokens: Tensor) -> Tensor:
         try:
             return block(walk, tuner, layer, tokens)
         except (dynamo.exc.TorchDynamoException, ImportError) as error:
-            cause = getattr(error, "inner_exception", error)
-            said = f"{type(cause).__name__}: {str(cause).strip()}".splitlines()[0]
-            say(f"torch.compile does not work here ({said}); the training goes on without it.")
+            say(_sentence(getattr(error, "inner_exception", error)))
             for other in towers:
                 other.compiled = None
             return tower.block(walk, tuner, layer, tokens)
 
     return attempt
+
+
+def _sentence(cause: BaseException) -> str:
+    said = f"{type(cause).__name__}: {str(cause).strip()}".splitlines()[0]
+    return f"torch.compile does not work here ({said}); the training goes on without it."

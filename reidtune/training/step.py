@@ -53,6 +53,9 @@ def forward(
 
     ``parts_of`` is how many samples go through the towers at once; ``None``: all. Outputs named ``statistics/…`` are
     sums over samples, ``shared/…`` constants, and all others have a row a sample.
+
+    Raises:
+        ValueError: the outputs of a part are not so, or not those of the others; the first is named.
     """
     assert batch.labels is not None
     if exchange is None and (parts_of is None or parts_of >= len(batch.labels)):
@@ -67,6 +70,8 @@ def forward(
         kept = None
         with torch.no_grad():
             found = [encode(piece, place) for place, piece in enumerate(pieces)]
+    for piece, outputs in zip(pieces, found, strict=True):
+        _check(outputs, found[0], piece)
     whole = joined([{name: value.detach() for name, value in outputs.items()} for outputs in found])
     labels = batch.labels
     if exchange is not None:
@@ -104,6 +109,19 @@ def joined(parts: Sequence[Mapping[str, Tensor]]) -> Outputs:
         else:
             found[name] = torch.cat(values)
     return found
+
+
+def _check(outputs: Mapping[str, Tensor], first: Mapping[str, Tensor], piece: Batch) -> None:
+    """Raise ``ValueError`` where outputs of a part cannot be joined with those of the first part."""
+    assert piece.labels is not None
+    if differing := sorted(outputs.keys() ^ first.keys()):
+        raise ValueError(f"some parts of a batch have the output {differing[0]}, others do not")
+    for name, value in outputs.items():
+        if not name.startswith((SHARED, STATISTICS)) and (value.ndim == 0 or len(value) != len(piece.labels)):
+            raise ValueError(
+                f"the output {name} has shape {list(value.shape)}, which is not a row for each of {len(piece.labels)} "
+                f"samples: name it {STATISTICS}… if it is a sum over samples, {SHARED}… if it is a constant"
+            )
 
 
 def _varies(name: str, value: Tensor) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from reidtune.backbone.walk import Walk
 from reidtune.tuning.dropout import row_dropout
@@ -72,22 +73,23 @@ class _NormedBottleneck(torch.autograd.Function):
         epsilon: float,
         dtype: torch.dtype,
     ) -> Tensor:
-        normed, mean, rstd = torch.native_layer_norm(tokens.float(), tokens.shape[-1:], norm, norm_bias, epsilon)
+        normed, mean, rstd = torch.native_layer_norm(tokens.to(norm.dtype), tokens.shape[-1:], norm, norm_bias, epsilon)
         ctx.save_for_backward(tokens, mean, rstd, norm, norm_bias, down, down_bias, up)
         ctx.dtype = dtype
         hidden = F.linear(normed.to(dtype), down.to(dtype), down_bias.to(dtype)).relu_()
         return F.linear(hidden, up.to(dtype), up_bias.to(dtype))
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         tokens, mean, rstd, norm, norm_bias, *rest = ctx.saved_tensors
         down, down_bias, up = (value.to(ctx.dtype) for value in rest)
-        given, whole = gradients[0].to(ctx.dtype), tokens.float()
+        given, whole = gradients[0].to(ctx.dtype), tokens.to(norm.dtype)
         normed = (whole - mean).mul_(rstd).mul_(norm).add_(norm_bias).to(ctx.dtype)
         hidden = F.linear(normed, down, down_bias).relu_()
         of_hidden = (given @ up).mul_(hidden > 0)
         of_tokens, of_norm, of_norm_bias = torch.ops.aten.native_layer_norm_backward(
-            (of_hidden @ down).float(), whole, whole.shape[-1:], mean, rstd, norm, norm_bias, [True, True, True]
+            (of_hidden @ down).to(norm.dtype), whole, whole.shape[-1:], mean, rstd, norm, norm_bias, [True, True, True]
         )
         of_weights = (of_hidden.T @ normed, of_hidden.sum(dim=0), given.T @ hidden, given.sum(dim=0))
         return (

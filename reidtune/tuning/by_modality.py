@@ -38,6 +38,13 @@ class ByModality(Component):
     def first_block(self, tower: Tower) -> int:
         return self.parts[0].first_block(tower)
 
+    def reads_all_tokens(self) -> bool:
+        return any(part.reads_all_tokens() for part in self.parts)
+
+    def observe(self, walk: Walk, layer: int, tokens: Tensor) -> None:
+        for part, own, rows in self._shares(walk):
+            part.observe(own, layer, tokens[rows])
+
     def embed(self, walk: Walk, place: str, tokens: Tensor) -> Tensor:
         return self._each(walk, lambda part, own, rows: part.embed(own, place, tokens[rows]))
 

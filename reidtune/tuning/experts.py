@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class Experts(NamedTuple):
@@ -34,12 +35,12 @@ def routed_mixture(
     Args:
         tokens: x, [..., d].
         norm: weight and bias [d] of the LayerNorm, and its epsilon.
-        gate: weight [E, d] and bias [E]. Logits are computed in fp32: routing must not depend on the precision.
+        gate: weight [E, d] and bias [E]. Logits are computed in its dtype, fp32: routing must not depend on autocast.
         experts: under autocast they compute in its dtype.
         active: k.
 
     Returns:
-        The mixture [..., d] and the logits of all experts [..., E], fp32.
+        The mixture [..., d] and the logits of all experts [..., E].
     """
     device = tokens.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tokens.dtype
@@ -47,7 +48,7 @@ def routed_mixture(
     with torch.autocast(device, enabled=False):
         weight, bias, epsilon = norm
         mixed, logits = _RoutedMixture.apply(flat, weight, bias, *gate, *experts, epsilon, active, dtype)
-    return mixed.view(tokens.shape), logits.view(*tokens.shape[:-1], -1)
+    return mixed.view(tokens.shape), logits.view(*tokens.shape[:-1], len(gate[1]))
 
 
 class _RoutedMixture(torch.autograd.Function):
@@ -67,7 +68,7 @@ class _RoutedMixture(torch.autograd.Function):
         active: int,
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
-        normed, mean, rstd = torch.native_layer_norm(tokens.float(), tokens.shape[-1:], norm_weight, norm_bias, epsilon)
+        normed, mean, rstd = torch.native_layer_norm(tokens.to(gate.dtype), tokens.shape[-1:], norm_weight, norm_bias, epsilon)
         logits = F.linear(normed, gate, gate_bias)
         largest, chosen = logits.topk(active, dim=-1)
         weights = largest.softmax(dim=-1)
@@ -79,18 +80,19 @@ class _RoutedMixture(torch.autograd.Function):
         return _form(tokens).mix(normed.to(dtype), weights.to(dtype), chosen, experts), logits
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         tokens, mean, rstd, weights, chosen, norm_weight, norm_bias, gate, *rest = ctx.saved_tensors
-        dtype, whole = ctx.dtype, tokens.float()
+        dtype, whole = ctx.dtype, tokens.to(gate.dtype)
         normed = (whole - mean).mul_(rstd).mul_(norm_weight).add_(norm_bias)
         experts = Experts(*(value.to(dtype) for value in rest))
         back, of_weights, of_experts = _form(tokens).gradients(
             gradients[0].to(dtype), normed.to(dtype), weights.to(dtype), chosen, experts
         )
-        of_weights = of_weights.float()
+        of_weights = of_weights.to(gate.dtype)
         of_largest = weights * (of_weights - (weights * of_weights).sum(dim=-1, keepdim=True))
         of_logits = gradients[1].scatter_add(-1, chosen, of_largest)
-        of_normed = torch.addmm(back.float(), of_logits, gate)
+        of_normed = torch.addmm(back.to(gate.dtype), of_logits, gate)
         of_tokens, of_norm_weight, of_norm_bias = torch.ops.aten.native_layer_norm_backward(
             of_normed, whole, whole.shape[-1:], mean, rstd, norm_weight, norm_bias, [True, True, True]
         )
@@ -193,4 +195,4 @@ def _spread(weights: Tensor, chosen: Tensor, experts: int) -> Tensor:
 
 def _by_expert(hidden: Tensor, weights: Tensor) -> Tensor:
     """Hidden units [N, E · h] as [N, E, h]."""
-    return hidden.view(*weights.shape, -1)
+    return hidden.view(*weights.shape, hidden.shape[-1] // weights.shape[-1])

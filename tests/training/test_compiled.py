@@ -54,3 +54,15 @@ def test_a_backend_that_fails_is_told_once_and_left_aside(small_backbone, tuner)
         result(small_backbone, tuner)
     assert len(said) == 1 and "torch.compile does not work here" in said[0] and "no compiler here" in said[0]
     assert all(torch.equal(one, other) for one, other in zip(plain, found, strict=True))
+
+
+def test_where_torch_cannot_compile_at_all_it_says_so(small_backbone, tuner, monkeypatch):
+    def refuse(*args, **options):
+        raise RuntimeError("torch.compile is not supported on this Python")
+
+    plain, said = result(small_backbone, tuner), []
+    monkeypatch.setattr(torch, "compile", refuse)
+    with compiled([small_backbone.image, small_backbone.text], said.append):
+        found = result(small_backbone, tuner)
+    assert len(said) == 1 and "not supported on this Python" in said[0]
+    assert all(torch.equal(one, other) for one, other in zip(plain, found, strict=True))

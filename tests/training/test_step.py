@@ -148,3 +148,21 @@ def test_an_encoder_that_is_random_sees_the_same_numbers_twice():
     loss.backward()
     assert torch.allclose(done.loss, loss)
     assert torch.allclose(found, layer.weight.grad, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [
+        (lambda part: {"scale": part.images.sum()}, r"scale has shape \[\]"),
+        (lambda part: {"classes": torch.ones(5, 3)}, r"classes has shape \[5, 3\].*2 samples"),
+        (lambda part: {"late": part.images} if part.labels[0] else {}, "late"),
+    ],
+)
+def test_outputs_that_cannot_be_joined_are_named(outputs, said):
+    batch = Batch(torch.randn(4, 3), labels=torch.arange(4))
+
+    def encode(part, place):
+        return {"image": part.images, **outputs(part)}
+
+    with pytest.raises(ValueError, match=said):
+        forward(encode, lambda found, labels: (found["image"].sum(), {}), batch, parts_of=2)

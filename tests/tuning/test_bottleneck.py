@@ -63,3 +63,27 @@ def test_under_autocast_the_matrices_are_bf16(norm):
     for one, other in zip(gradients(outcome.float(), bottleneck, tokens), expected, strict=True):
         assert one.dtype == torch.float32
         assert (one - other).norm() <= 0.03 * other.norm()
+
+
+def test_gradients_in_double_precision_are_those_of_differences():
+    bottleneck, tokens = made()
+    assert torch.autograd.gradcheck(lambda rows: bottleneck.double()(rows, WALK), [tokens.detach().double().requires_grad_()])
+
+
+def test_what_does_not_learn_gets_no_gradient_and_rows_may_be_none():
+    bottleneck, tokens = made()
+    bottleneck.norm.requires_grad_(False)
+    bottleneck(tokens.detach()[:0], WALK).sum().backward()
+    bottleneck.zero_grad()
+    bottleneck(tokens.detach(), WALK).square().sum().backward()
+    expected, _ = made()
+    plainly(expected, tokens).square().sum().backward()
+    assert bottleneck.norm.weight.grad is None
+    assert torch.allclose(bottleneck.down.weight.grad, expected.down.weight.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_a_second_derivative_is_refused_and_not_wrong():
+    bottleneck, tokens = made()
+    (first,) = torch.autograd.grad(bottleneck(tokens, WALK).square().sum(), [tokens], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.square().sum().backward()

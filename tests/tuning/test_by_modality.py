@@ -59,3 +59,25 @@ def test_modalities_must_be_known(small_backbone):
 def test_what_cannot_differ_between_images_is_refused(small_backbone):
     with pytest.raises(ValueError, match="Prefix serves key_value"):
         ByModality([Prefix(small_backbone.image, 2)])
+
+
+class Reader(ParallelAdapter):
+    """Reads the rows after attention of the last block, all of them."""
+
+    def __init__(self, tower):
+        super().__init__(tower, 4)
+        self.seen = []
+
+    def reads_all_tokens(self):
+        return True
+
+    def observe(self, walk, layer, tokens):
+        self.seen.append((layer, tuple(tokens.shape)))
+
+
+def test_parts_that_read_all_tokens_get_them(small_backbone):
+    parts = [Reader(small_backbone.image) for _ in range(3)]
+    images, walk = modality_walk(batch(torch.tensor([[1, 1, 0]] * 4).bool()))
+    rows = 1 + small_backbone.image.grid[0] * small_backbone.image.grid[1]
+    small_backbone.image(images, Tuner({"it": ByModality(parts)}), walk)
+    assert [part.seen for part in parts] == [[(1, (4, rows, small_backbone.image.width))]] * 2 + [[]]

@@ -91,3 +91,52 @@ def test_little_more_than_the_input_is_kept(form):
     assert kept == 4 * numbers
     reference = saved_bytes(lambda: plainly(*tensors()), given)
     assert reference > 4 * ROWS * (2 * WIDTH + EXPERTS * HIDDEN)
+
+
+def test_gradients_in_double_precision_are_those_of_differences(form):
+    given = [value.detach().double().requires_grad_() for value in tensors()]
+    assert torch.autograd.gradcheck(ours, given)
+
+
+def test_rows_may_be_strided_or_none(form):
+    given, expected = tensors(), tensors()
+    strided = given[0].detach().transpose(0, 1).contiguous().transpose(0, 1).requires_grad_()
+    loss(*ours(strided, *given[1:])).backward()
+    loss(*plainly(*expected)).backward()
+    assert torch.allclose(strided.grad, expected[0].grad, rtol=1e-4, atol=1e-5)
+    none = torch.zeros(0, 7, WIDTH, requires_grad=True)
+    mixed, logits = ours(none, *given[1:])
+    assert mixed.shape == (0, 7, WIDTH) and logits.shape == (0, 7, EXPERTS)
+    (mixed.sum() + logits.sum()).backward()
+
+
+@pytest.mark.parametrize("learning", [["gate"], ["down", "up"], ["tokens"], ["norm bias"]])
+def test_what_does_not_learn_gets_no_gradient(form, learning):
+    given, expected = tensors(), tensors()
+    for name, one in zip(NAMES, given, strict=True):
+        one.requires_grad_(name in learning)
+    loss(*ours(*given)).backward()
+    loss(*plainly(*expected)).backward()
+    for name, one, other in zip(NAMES, given, expected, strict=True):
+        assert (one.grad is None) == (name not in learning)
+        assert one.grad is None or (one.grad - other.grad).abs().max() <= 1e-5 * other.grad.abs().max()
+
+
+def test_all_experts_may_be_active(form):
+    given = tensors()
+    mixed, _ = routed_mixture(given[0], (*given[1:3], 1e-5), tuple(given[3:5]), Experts(*given[5:]), EXPERTS)
+    normed = F.layer_norm(given[0], (WIDTH,), given[1], given[2], 1e-5)
+    weights = F.linear(normed, *given[3:5]).softmax(dim=-1)
+    answers = [
+        F.relu(F.linear(normed, down, bias)) @ up + up_bias
+        for down, bias, up, up_bias in zip(*(v.view(EXPERTS, -1, *v.shape[1:]) for v in given[5:8]), given[8], strict=True)
+    ]
+    expected = (torch.stack(answers, dim=-1) * weights[..., None, :]).sum(dim=-1)
+    assert torch.allclose(mixed, expected, atol=1e-5)
+
+
+def test_a_second_derivative_is_refused_and_not_wrong(form):
+    given = tensors()
+    (first,) = torch.autograd.grad(ours(*given)[0].square().sum(), given[:1], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.square().sum().backward()
