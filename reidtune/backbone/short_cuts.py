@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -47,3 +47,12 @@ def picked(walk: Walk, tokens: Tensor) -> Tensor:
     if walk.kept is None or tokens.shape[1] == 1:
         return tokens
     return tokens[torch.arange(len(tokens), device=tokens.device), walk.kept].unsqueeze(1)
+
+
+def apart(before: Sequence[Tensor], after: Sequence[Tensor]) -> list[Tensor]:
+    """``after``, what components made of ``before``, views of one product: where some were replaced, the others are
+    copied, since a view would keep the whole product for the backward pass."""
+    same = [new is old for new, old in zip(after, before, strict=True)]
+    if all(same) or not torch.is_grad_enabled():
+        return list(after)
+    return [new.clone() if stays else new for new, stays in zip(after, same, strict=True)]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from reidtune.backbone.activation import lean
 from reidtune.backbone.linears import GATE, Linear
-from reidtune.backbone.short_cuts import computed_again, kept, picked
+from reidtune.backbone.short_cuts import apart, computed_again, kept, picked
 from reidtune.backbone.walk import SiteFunctions, Walk
 
 
@@ -207,7 +207,8 @@ class Tower:
         key = self.rotated(walk, key)
         if walk.kept is None:  # else it is a leading row, which has no rotary position
             query = self.rotated(walk, query)
-        key, value = tuner.key_value(walk, layer, key, value)
+        rows = [query, key, value]
+        query, key, value = apart(rows, [query, *tuner.key_value(walk, layer, key, value)])
         mask = self.mask(walk, tokens.shape[1], key.shape[1] - tokens.shape[1], query.device)
         mixed = F.scaled_dot_product_attention(
             self.split_heads(query),
@@ -257,7 +258,8 @@ class Tower:
                 F.linear(inputs, self.weight(walk, tuner, found.weight), self._joined_bias(walk, tuner, [found]))
                 for found in maps
             ]
-        return [tuner.linear(walk, layer, name, inputs, output) for name, output in zip(names, outputs, strict=True)]
+        found = [tuner.linear(walk, layer, name, inputs, output) for name, output in zip(names, outputs, strict=True)]
+        return found if len({place.weight for place in maps}) == len(maps) else apart(outputs, found)
 
     def _joined_bias(self, walk: Walk, tuner: SiteFunctions, maps: Sequence[Linear]) -> Tensor | None:
         held = {found.bias for found in maps}

@@ -68,7 +68,9 @@ class _RoutedMixture(torch.autograd.Function):
         active: int,
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
-        normed, mean, rstd = torch.native_layer_norm(tokens.to(gate.dtype), tokens.shape[-1:], norm_weight, norm_bias, epsilon)
+        normed, mean, rstd = torch.native_layer_norm(
+            tokens.to(gate.dtype), tokens.shape[-1:], norm_weight, norm_bias, epsilon
+        )
         logits = F.linear(normed, gate, gate_bias)
         largest, chosen = logits.topk(active, dim=-1)
         weights = largest.softmax(dim=-1)

@@ -114,3 +114,24 @@ def test_blocks_computed_again_change_nothing_and_keep_less(row, blocks, small_b
     assert all(torch.equal(gradients[name], gradients_again[name]) for name in gradients)
     if tuner.first_block(small_backbone.image) == 0:
         assert kept < plain
+
+
+@pytest.mark.parametrize("row", TRAINED, ids=TRAINED_IDS)
+def test_queries_keys_and_values_are_kept_once(row, small_backbone, records):
+    """What components leave as it was holds no more than itself."""
+    method, tuner = last_stage(row, small_backbone, records)
+    batch = sample(small_backbone, row.task)
+    seen = []
+    original = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(query, key, value, *others, **options):
+        parts = (query, key, value)
+        if not others and any(part.requires_grad for part in parts):  # else it is PyTorch's own attention that asks
+            storages = {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in parts}
+            seen.append((sum(storages.values()), sum(part.numel() * part.element_size() for part in parts)))
+        return original(query, key, value, *others, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reidtune.backbone.tower.F.scaled_dot_product_attention", watched)
+        method.encode(Model(small_backbone, tuner), batch)
+    assert all(held <= used for held, used in seen)

@@ -119,7 +119,10 @@ def test_measuring_leaves_the_tuner_as_it_was(prepared):
     assert made.model.backbone.image.recomputed == 0 and not made.model.tuner.training
 
 
-def test_settling_says_what_is_done_and_only_with_a_limit(prepared):
+def test_settling_says_what_is_done_and_only_with_a_limit(prepared, monkeypatch):
+    monkeypatch.setattr(
+        "reidtune.training.memory_plan.resident_bytes", lambda: 500_000_000
+    )  # of the tests' own process
     said = []
     assert settle(prepared(), said.append) is None
     made = prepared(**{"training.checkpoint": "3", "training.micro_batch": 4})

@@ -67,7 +67,9 @@ def test_under_autocast_the_matrices_are_bf16(norm):
 
 def test_gradients_in_double_precision_are_those_of_differences():
     bottleneck, tokens = made()
-    assert torch.autograd.gradcheck(lambda rows: bottleneck.double()(rows, WALK), [tokens.detach().double().requires_grad_()])
+    assert torch.autograd.gradcheck(
+        lambda rows: bottleneck.double()(rows, WALK), [tokens.detach().double().requires_grad_()]
+    )
 
 
 def test_what_does_not_learn_gets_no_gradient_and_rows_may_be_none():

@@ -129,7 +129,9 @@ def test_all_experts_may_be_active(form):
     weights = F.linear(normed, *given[3:5]).softmax(dim=-1)
     answers = [
         F.relu(F.linear(normed, down, bias)) @ up + up_bias
-        for down, bias, up, up_bias in zip(*(v.view(EXPERTS, -1, *v.shape[1:]) for v in given[5:8]), given[8], strict=True)
+        for down, bias, up, up_bias in zip(
+            *(v.view(EXPERTS, -1, *v.shape[1:]) for v in given[5:8]), given[8], strict=True
+        )
     ]
     expected = (torch.stack(answers, dim=-1) * weights[..., None, :]).sum(dim=-1)
     assert torch.allclose(mixed, expected, atol=1e-5)
