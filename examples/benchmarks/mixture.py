@@ -87,9 +87,8 @@ def main() -> None:
             pairs = zip(found[name], found["autograd, a loop"], strict=True)
             difference = max(float((one - other).abs().max() / other.abs().max()) for one, other in pairs)
             kept = saved_bytes(lambda form=form, tokens=tokens: form(layer, tokens), held) / 2**20
-            print(
-                f"| {images} | {name} | {difference:.1e} | {statistics.median(times[name]) / base:.2f} | {kept:.1f} MiB |"
-            )
+            ratio = statistics.median(times[name]) / base
+            print(f"| {images} | {name} | {difference:.1e} | {ratio:.2f} | {kept:.1f} MiB |")
 
 
 if __name__ == "__main__":
