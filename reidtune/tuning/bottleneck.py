@@ -8,9 +8,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from reidtune.backbone.walk import Walk
+from reidtune.tuning.by_hand import by_hand
 from reidtune.tuning.dropout import row_dropout
 
 NORMAL_STD = 0.02
@@ -80,7 +80,7 @@ class _NormedBottleneck(torch.autograd.Function):
         return F.linear(hidden, up.to(dtype), up_bias.to(dtype))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @by_hand
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         tokens, mean, rstd, norm, norm_bias, *rest = ctx.saved_tensors
         down, down_bias, up = (value.to(ctx.dtype) for value in rest)

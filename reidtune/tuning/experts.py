@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from reidtune.tuning.by_hand import by_hand
 
 
 class Experts(NamedTuple):
@@ -82,7 +83,7 @@ class _RoutedMixture(torch.autograd.Function):
         return _form(tokens).mix(normed.to(dtype), weights.to(dtype), chosen, experts), logits
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @by_hand
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         tokens, mean, rstd, weights, chosen, norm_weight, norm_bias, gate, *rest = ctx.saved_tensors
         dtype, whole = ctx.dtype, tokens.to(gate.dtype)
