@@ -211,3 +211,10 @@ def test_what_the_heads_learn_is_held_too(prepared, monkeypatch):
 def test_a_limit_below_what_is_held_already_says_so(prepared):
     with pytest.raises(SettingsError, match=r"does not fit 1 MB: at least .* of which .* are held before the first"):
         plan_memory(prepared(**{"training.memory": "1MB"}))
+
+
+def test_a_share_of_the_batch_is_planned_for_one_of_several_processes(prepared, monkeypatch):
+    monkeypatch.setattr(footprint_module, "resident_bytes", lambda: 10**9)
+    made = prepared()
+    whole, half = plan_memory(made), plan_memory(made, 4)
+    assert half.kept == whole.footprint.kept.of(4) < whole.kept == whole.footprint.kept.of(8)
