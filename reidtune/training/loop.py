@@ -96,7 +96,7 @@ def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:
     tuner, device = model.tuner, model.backbone.device
     source = BatchSource(task.records, task.labels, task.kind == "text", model.backbone, config, model.modalities)
     plan = plan_steps(task.method.stages(), len(sampler_for(task.records, config)), config)
-    with seeded(derive_seed("heads", config.seed)):
+    with seeded(derive_seed("heads", config.seed)), autocast(model, config.training.precision):
         objective = task.method.objective(
             tuner, model.backbone, len(task.labels), config.loss, task.kind, model.modalities
         ).to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+_MMAP_THRESHOLD = -3  # what mallopt calls the size from which memory is the system's
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,18 @@ def resident_bytes() -> int | None:
         return int(pages * resource.getpagesize())
     except (OSError, ValueError, IndexError, ImportError):
         return None
+
+
+def give_back_at_once() -> bool:
+    """Have what is freed, from 1 MiB on, go back to the system; False where that cannot be chosen (it can with glibc).
+
+    Else the C library keeps tensors of up to 32 MiB in a heap whose holes stay in RAM: the growth of a step was up to
+    twice what lived at once. It takes time, since what comes from the system has to be cleared.
+    """
+    try:
+        return bool(ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 20))
+    except (AttributeError, OSError, TypeError):
+        return False
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]

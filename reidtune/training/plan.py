@@ -7,7 +7,7 @@ from typing import Any
 from reidtune.data import label_map
 from reidtune.data.record import cameras, identities
 from reidtune.delta.format import canonical_json
-from reidtune.training.memory_plan import measure, plan_memory
+from reidtune.training.memory_plan import plan_memory
 from reidtune.training.prepare import Prepared, delta_header
 from reidtune.training.schedule import plan_steps, sampler_for
 
@@ -22,7 +22,7 @@ def dry_run(prepared: Prepared) -> dict[str, Any]:
     texts = prepared.dataset.task == "text"
     tuner = model.tuner
     chosen = plan_memory(prepared)
-    kept = measure(prepared, chosen.recomputed).kept
+    kept = chosen.footprint.kept
     header = canonical_json(delta_header(prepared, {}))
     tensors = sum(tensor.numel() * tensor.element_size() for tensor in tuner.tensors().values())
     return {

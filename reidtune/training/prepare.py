@@ -45,6 +45,7 @@ class Prepared:
     protocol: str  # of the validation
     carved: bool  # the validation identities come from the training split
     frozen: Frozen  # what of the training is computed once, if anything
+    heads: int  # bytes of the objective's own tensors that are trained
 
 
 def prepare(
@@ -108,12 +109,15 @@ def prepare(
     model = Model(backbone, method.tuner(backbone, config.seed))
     model.modalities = dataset.modalities
     with seeded(0):  # says what does not fit, and draws weights
-        method.objective(model.tuner, backbone, facts.identities, config.loss, dataset.task, dataset.modalities)
+        objective = method.objective(
+            model.tuner, backbone, facts.identities, config.loss, dataset.task, dataset.modalities
+        )
+    heads = sum(parameter.numel() * parameter.element_size() for parameter in objective.parameters())
     protocol = dataset.protocol if texts else validation_protocol(validation, dataset.protocol)
     frozen = find_frozen(config, method, model, rest)
     if sentence := frozen.sentence():
         say(sentence)
-    return Prepared(config, dataset, method, model, rest, validation, protocol, carved, frozen)
+    return Prepared(config, dataset, method, model, rest, validation, protocol, carved, frozen, heads)
 
 
 def delta_header(prepared: Prepared, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -30,8 +30,9 @@ from reidtune.retrieval.validate import CARVED_SPLIT, OWN_SPLIT, validate, valid
 from reidtune.team import ALONE, Team
 from reidtune.training.compiled import compiled
 from reidtune.training.folder import RECIPE_FILE, holds_run, name_of, read_beginning, start_folder
+from reidtune.training.footprint import set_recomputed, towers_of
 from reidtune.training.loop import Reporter, Task, train
-from reidtune.training.memory_plan import set_recomputed, settle, towers_of
+from reidtune.training.memory_plan import settle
 from reidtune.training.out_of_memory import OutOfMemory
 from reidtune.training.precision import autocast, hold_in_bf16
 from reidtune.training.prepare import Prepared, delta_header, prepare

@@ -7,7 +7,7 @@ import traceback
 import torch
 
 from reidtune.config import FREE
-from reidtune.training.memory_plan import layers_of, measure, recomputed_of
+from reidtune.training.footprint import layers_of, measure, recomputed_of
 from reidtune.training.out_of_memory import Facts, OutOfMemory, fixes, gigabytes
 from reidtune.training.prepare import Prepared
 from reidtune.training.stop import StopNow, StopRequest

@@ -57,7 +57,7 @@ def text_prior(backbone: Backbone, texts: Sequence[str], rows: int, layers: int)
 @torch.no_grad()
 def text_features(backbone: Backbone, texts: Sequence[str]) -> Tensor:
     """Features [M, D] of ``texts`` from the frozen text encoder, not normalised."""
-    return backbone.text(backbone.tokenizer(list(texts)).to(backbone.device), Tuner())
+    return backbone.text(backbone.tokenizer(list(texts)).to(backbone.device), Tuner()).float()
 
 
 def _pool(words: Tensor, rows: int) -> Tensor:

@@ -1,3 +1,8 @@
+import platform
+import subprocess
+import sys
+
+import pytest
 import torch
 
 from reidtune.methods.registry import find_method
@@ -29,3 +34,25 @@ def test_methods_keep_what_their_depth_demands(small_backbone):
     assert kept["zero-shot"] == 0
     assert 0 < kept["lora"] < kept["full"]
     assert kept["vpt"] > 0
+
+
+_HOLES = """
+import torch
+from reidtune.training.memory import give_back_at_once, resident_bytes
+chosen = {} and give_back_at_once()
+torch.ones(7_000_000)  # of 28 MB: from here on the C library keeps all that is smaller
+before = resident_bytes()
+rows = [torch.ones(500_000) for _ in range(100)]  # of 2 MB
+rows = rows[::10]
+print(int(chosen), resident_bytes() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of the GNU C library")
+def test_what_is_freed_goes_back_to_the_system():
+    left = {}
+    for wanted in (False, True):
+        done = subprocess.run([sys.executable, "-c", _HOLES.format(wanted)], capture_output=True, text=True, check=True)
+        chosen, left[wanted] = map(int, done.stdout.split())
+        assert chosen == wanted
+    assert left[True] < 30e6 and left[True] < left[False] / 3

@@ -3,9 +3,13 @@
 import pytest
 import torch
 
+from reidtune.data.batch import Batch
 from reidtune.errors import SettingsError
+from reidtune.training import footprint as footprint_module
+from reidtune.training import memory_plan
+from reidtune.training.footprint import Footprint, _largest, measure, set_recomputed
 from reidtune.training.memory import Cost, peak_bytes, saved_bytes
-from reidtune.training.memory_plan import Footprint, choose, measure, plan_memory, set_recomputed, settle
+from reidtune.training.memory_plan import choose, plan_memory, settle
 from reidtune.training.run import open_run
 
 LAYERS, BATCH = 12, 64
@@ -52,7 +56,7 @@ def test_then_the_batch_goes_in_parts_of_equal_size_and_no_block_is_computed_aga
 def test_then_both_and_at_last_it_says_what_is_needed():
     found = chosen(needed(0, 3))
     assert found.recomputed == 12 and found.micro_batch > 3 and found.peak <= needed(0, 3)
-    with pytest.raises(SettingsError, match=r"does not fit 0.00 GB: at least 0.00 GB are needed\."):
+    with pytest.raises(SettingsError, match=r"does not fit [\d.]+ kB: at least [\d.]+ kB are needed\."):
         chosen(needed(12, 1) - 1)
 
 
@@ -82,7 +86,6 @@ def prepared(tmp_path):
 def test_kept_bytes_are_those_of_a_whole_batch(prepared, method, data, blocks):
     from reidtune.data import label_map
     from reidtune.training.batches import BatchSource
-    from reidtune.training.memory_plan import _largest
 
     made = prepared(method, data)
     found = measure(made, blocks)
@@ -120,9 +123,7 @@ def test_measuring_leaves_the_tuner_as_it_was(prepared):
 
 
 def test_settling_says_what_is_done_and_only_with_a_limit(prepared, monkeypatch):
-    monkeypatch.setattr(
-        "reidtune.training.memory_plan.resident_bytes", lambda: 500_000_000
-    )  # of the tests' own process
+    monkeypatch.setattr(footprint_module, "resident_bytes", lambda: 10**9)
     said = []
     assert settle(prepared(), said.append) is None
     made = prepared(**{"training.checkpoint": "3", "training.micro_batch": 4})
@@ -133,3 +134,87 @@ def test_settling_says_what_is_done_and_only_with_a_limit(prepared, monkeypatch)
     settle(made, said.append)
     assert len(said) == 1 and said[0].startswith("To fit ") and "computed again" in said[0]
     assert made.model.backbone.image.recomputed > 0
+
+
+@pytest.mark.parametrize(
+    ("method", "data", "settings"),
+    [
+        ("prompt-decoupling", "demo:text", {"tune": "adapter"}),  # the first stage keeps more
+        ("clip-reid", "demo", {"tune": "adapter"}),  # whose first stage reads no images
+    ],
+)
+def test_of_several_stages_the_dearest_counts(prepared, method, data, settings):
+    made = prepared(method, data, **{f"settings.{name}": value for name, value in settings.items()})
+    tuner, size = made.model.tuner, made.model.backbone.preprocess
+    alone = []
+    for stage in made.method.stages():
+        for name, parameter in tuner.named_parameters():
+            parameter.requires_grad_(stage.trains(name))
+        made.method.begin(stage, made.model, made.train)
+        tuner.train()
+        labels = torch.arange(8)
+        images = None if stage.features else torch.zeros(8, 3, size.height, size.width)
+        captions = [made.train[place].captions[:1] for place in _largest(made, 8)]
+        texts = made.model.backbone.tokenizer([caption for (caption,) in captions]) if "text" in data else None
+        frozen = torch.zeros(8, made.model.backbone.image.output_width) if stage.features else None
+        batch = Batch(images, labels=labels, seeds=labels, texts=texts, frozen=frozen)
+        held = [*tuner.parameters(), *made.model.backbone.model.parameters()]
+        alone.append(saved_bytes(lambda batch=batch: made.method.encode(made.model, batch), held))
+    tuner.requires_grad_(True)
+    found = measure(made, 0).kept.of(8)
+    assert min(alone) < 0.97 * max(alone) and found == max(alone)
+
+
+@pytest.mark.parametrize(("more", "called"), [(0, [True]), (10**9, [])])
+def test_on_a_cpu_memory_is_given_back_where_the_limit_is_near(prepared, monkeypatch, more, called):
+    monkeypatch.setattr(footprint_module, "resident_bytes", lambda: 10**9)
+    calls = []
+    monkeypatch.setattr(memory_plan, "give_back_at_once", lambda: calls.append(True))
+    made = prepared()
+    found = plan_memory(made)
+    made.config = made.config.model_copy(
+        update={"training": made.config.training.model_copy(update={"memory": f"{found.peak + 1 + more}"})}
+    )
+    settle(made, [].append)
+    assert calls == called and not made.model.backbone.image.recomputed
+
+
+def test_more_blocks_than_there_are_is_all(prepared):
+    made = prepared(**{"training.checkpoint": 99})
+    layers = made.model.backbone.image.layers
+    assert plan_memory(made).recomputed == layers
+    settle(made, [].append)
+    assert made.model.backbone.image.recomputed == layers
+
+
+def test_no_more_blocks_than_needed_where_towers_differ_in_depth():
+    def uneven(blocks):  # the first 6 are those of two towers
+        kept = Cost(0, 10 * (LAYERS - blocks) + 10 * max(0, 6 - blocks))
+        return Footprint(kept, kept)
+
+    for blocks in range(1, LAYERS):
+        budget = uneven(blocks).peak.of(BATCH)
+        found = choose(uneven, budget=budget, held=0, batch=BATCH, layers=LAYERS)
+        assert found.recomputed == blocks
+
+
+def test_what_the_heads_learn_is_held_too(prepared, monkeypatch):
+    monkeypatch.setattr(footprint_module, "resident_bytes", lambda: 10**9)
+    made = prepared()
+    heads = 4 * len({record.identity for record in made.train}) * made.model.backbone.image.output_width
+    assert made.heads >= heads
+    before = plan_memory(made).held
+    made.heads += 10**9
+    assert plan_memory(made).held - before == 6 * 10**9  # itself, its gradient, two moments, and two while it steps
+
+
+def test_a_limit_below_what_is_held_already_says_so(prepared):
+    with pytest.raises(SettingsError, match=r"does not fit 1 MB: at least .* of which .* are held before the first"):
+        plan_memory(prepared(**{"training.memory": "1MB"}))
+
+
+def test_a_share_of_the_batch_is_planned_for_one_of_several_processes(prepared, monkeypatch):
+    monkeypatch.setattr(footprint_module, "resident_bytes", lambda: 10**9)
+    made = prepared()
+    whole, half = plan_memory(made), plan_memory(made, 4)
+    assert half.kept == whole.footprint.kept.of(4) < whole.kept == whole.footprint.kept.of(8)

@@ -133,3 +133,12 @@ def test_losses_of_other_data_are_refused(spectral_world, tmp_path):
     run = open_run(str(spectral_world), None, flags("cskt"), output=tmp_path / "b")
     with pytest.raises(SettingsError, match="is for text data, but this is multimodal data"):
         run.prepare()
+
+
+def test_texts_of_modalities_are_there_where_weights_are_held_in_bf16(spectral_world, tmp_path):
+    more = {"training.precision": "bf16", "loss.modality": 1.0, "training.steps": 2}
+    run = open_run(str(spectral_world), None, flags("dmpt", **more), output=tmp_path / "run")
+    prepared, reporter = run.prepare(), Silent()
+    run.train(prepared, reporter)
+    assert 0 < reporter.rows[-1]["modality"] < 20
+    assert dry_run(prepared)["memory"]["activation_bytes_per_image"] > 0  # also afterwards
