@@ -127,6 +127,22 @@ def changed_settings(old: RunConfig, new: RunConfig) -> list[str]:
     return [name for name in names if before.get(name) != after.get(name)]
 
 
+def free_arguments(old: RunConfig, new: RunConfig) -> list[str]:
+    """The words of a command line that make a run begun as ``old`` go on as ``new``, where only :data:`FREE` settings
+    differ."""
+    found = []
+    for name in FREE:
+        value = getattr(new.training, name)
+        if value == getattr(old.training, name):
+            continue
+        if value is None or name in ("image_cache", "cache_frozen"):
+            word = "none" if name == "memory" else "auto"
+            found += ["--set", f"training.{name}={word if value is None else value}"]
+        else:
+            found += [f"--{name.replace('_', '-')}", str(value)]
+    return found
+
+
 def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for name, value in flat.items():

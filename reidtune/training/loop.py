@@ -69,6 +69,7 @@ class Task:
     run: Path
     identity: dict[str, Any]
     command: str  # that trains on this data
+    otherwise: tuple[str, ...] = ()  # flags with which it goes on otherwise than it began
     micro_batch: int | None = None  # samples that go through the towers at once
     save_seconds: float = 300.0  # within an epoch, the state is saved this often
     say: Callable[[str], None] = lambda sentence: None  # told what is worth knowing meanwhile
@@ -77,7 +78,7 @@ class Task:
 
     @property
     def resume_command(self) -> str:
-        return f"{self.command} --resume {shlex.quote(str(self.run))}"
+        return f"{self.command} {shlex.join(['--resume', str(self.run), *self.otherwise])}"
 
 
 def train(task: Task, reporter: Reporter, resume: bool = False) -> Progress:

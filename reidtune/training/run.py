@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reidtune.backbone.load import Backbone
-from reidtune.config import RunConfig, changed_settings, replace_values, resolve_with_origins, to_toml
+from reidtune.config import RunConfig, changed_settings, free_arguments, replace_values, resolve_with_origins, to_toml
 from reidtune.data import label_map
 from reidtune.data.join import open_datasets
 from reidtune.data.keep import keep_pixels
@@ -55,6 +55,7 @@ class Run:
     init_from: Path | None = None
     dataset: Dataset | None = None  # where it was listed to find out its task
     team: Team = ALONE
+    otherwise: tuple[str, ...] = ()  # flags with which it goes on otherwise than it began
 
     def recipe_text(self, origins: bool = False) -> str:
         """The complete recipe, with the origin of each value if wanted."""
@@ -103,9 +104,10 @@ class Run:
         config, model, backbone, team = self.config, prepared.model, prepared.model.backbone, self.team
         identity = {"data": prepared.dataset.manifest()["hash"], "backbone": backbone.fingerprint["digest"]}
         team.check_equal({**identity, **versions()})
+        finished = False
         with team.agreed():
             if self.resumes:
-                self._check_identity(identity)
+                finished = self._check_identity(identity)
             elif self.init_from is not None:
                 take_values(self.init_from, prepared)
             if team.writes:
@@ -113,7 +115,7 @@ class Run:
 
         if config.training.precision == "bf16":
             hold_in_bf16(model)
-        micro_batch = settle(prepared, say, -(-config.training.batch_size // team.size))
+        micro_batch = None if finished else settle(prepared, say, -(-config.training.batch_size // team.size))
 
         def metrics_now() -> dict[str, Any]:
             model.tuner.eval()
@@ -167,6 +169,7 @@ class Run:
             identity=identity,
             say=say,
             micro_batch=micro_batch,
+            otherwise=self.otherwise,
             command=f"{program()} train {data_arguments(self.sources)}",
             frozen=prepared.frozen,
             team=team,
@@ -178,7 +181,7 @@ class Run:
         begun = time.monotonic()
         towers = towers_of(prepared) if config.training.compile else []
         try:
-            mode = config.training.image_cache if every else "none"
+            mode = config.training.image_cache if every and not finished else "none"
             kept = keep_pixels(every, backbone.preprocess, mode, again, say)
             with reading(backbone.device, kept, say), compiled(towers, say):
                 progress = train(task, reporter, resume=self.resumes)
@@ -198,14 +201,16 @@ class Run:
             "start": progress.rows[0] if progress.rows and progress.rows[0]["epoch"] == 0 else {},
         }
 
-    def _check_identity(self, identity: dict[str, Any]) -> None:
-        _, before, _ = load_state(self.output)
+    def _check_identity(self, identity: dict[str, Any]) -> bool:
+        """Whether the resumed run is finished, so that nothing is left to do."""
+        progress, before, _ = load_state(self.output)
         for key, what in (("data", "data (files, identities, cameras, scenes or captions)"), ("backbone", "backbone")):
             if before[key] != identity[key]:
                 raise SettingsError(
                     f"The {what} is not the one that the run {self.output} was started on.",
                     f"Start a new run, with --init-from {self.output} to begin with its delta.",
                 )
+        return progress.finished
 
     def _start_folder(self, backbone: Backbone) -> None:
         if not self.resumes:
@@ -292,7 +297,8 @@ def _open_resumed(
     if not sources or not begun:
         places, start = read_beginning(run)
         sources = sources or places
-    return Run(sources, new, origins, run, resumes=begun, init_from=start if not begun else None)
+    otherwise = tuple(free_arguments(old, new))
+    return Run(sources, new, origins, run, begun, None if begun else start, otherwise=otherwise)
 
 
 def _complete(config: RunConfig) -> RunConfig:

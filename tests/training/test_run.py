@@ -105,6 +105,25 @@ def test_resuming_a_finished_run_changes_nothing(whole):
     assert files(whole[1]) == before
 
 
+def test_resuming_a_finished_run_fits_and_keeps_nothing(whole):
+    run, said = open_run(None, None, {"training.memory": "1MB", "training.image_cache": "disk"}, resume=whole[1]), []
+    assert run.train(run.prepare(), Silent(), said.append)["metrics"]
+    assert said == []
+
+
+def test_a_run_that_goes_on_otherwise_says_so_when_it_stops_again(small_world, flags, tmp_path):
+    with pytest.raises(Interrupted):
+        start(small_world, flags, tmp_path, InterruptAt(2))
+    other = {"training.micro_batch": "4", "training.checkpoint": 1, "training.image_cache": "none"}
+    with pytest.raises(Interrupted) as caught:
+        go_on(tmp_path, other, InterruptAt(4))
+    command = f"--resume {tmp_path} --set training.image_cache=none --checkpoint 1 --micro-batch 4"
+    assert caught.value.hint.endswith(command)
+    with pytest.raises(Interrupted) as caught:
+        go_on(tmp_path, {}, InterruptAt(5))
+    assert caught.value.hint.endswith(f"--resume {tmp_path}")
+
+
 def test_a_resumed_run_refuses_changed_settings_and_names_them(whole):
     with pytest.raises(SettingsError, match=r"these changed: optimiser\.lr, training\.batch_size"):
         open_run(None, None, {"optimiser.lr": 1.0, "training.batch_size": 16}, resume=whole[1])
