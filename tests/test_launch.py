@@ -68,6 +68,18 @@ def test_a_command_for_one_process_refuses_several(first, monkeypatch, capsys, c
     assert f"torchrun started 4 processes, but {command} works in one" in capsys.readouterr().err
 
 
+def test_a_dry_run_counts_the_share_of_a_process(first, small_world, small_backbone, tmp_path, capsys):
+    folder = small_backbone.architecture.folder
+    options = [f"--backbone=local-dir:{folder}", "--image-size=32x16", "--batch-size=8", "--workers=0"]
+    assert run(["train", str(small_world), *options, "--dry-run", "--json", "--output", str(tmp_path)]) == 0
+    memory = json.loads(capsys.readouterr().out)["memory"]
+    assert (memory["processes"], memory["batch"]) == (4, 2)
+    assert (
+        memory["activation_bytes_per_batch"]
+        == memory["activation_bytes_fixed"] + 2 * memory["activation_bytes_per_image"]
+    )
+
+
 def test_a_dry_run_is_the_first_ones(second, capsys, tmp_path):
     assert run(["train", str(tmp_path / "nowhere"), "--dry-run"]) == 0
     assert capsys.readouterr() == ("", "")

@@ -184,9 +184,9 @@ def plan_table(plan: dict[str, Any]) -> Table:
         (
             "autograd keeps",
             f"{format_bytes(memory['activation_bytes_per_image'])} {one}, "
-            f"{format_bytes(memory['activation_bytes_per_batch'])} {_at_once(memory)} (counted)",
+            f"{format_bytes(memory['activation_bytes_per_batch'])} {_at_once(memory)}",
         ),
-        ("memory", f"{format_bytes(memory['peak_bytes'])} at the most (expected)"),
+        ("memory", f"{format_bytes(memory['peak_bytes'])} at the most{_each(memory)} (expected)"),
         *_frozen(plan["frozen"]),
     ]
     return _pairs(rows)
@@ -194,8 +194,14 @@ def plan_table(plan: dict[str, Any]) -> Table:
 
 def _at_once(memory: dict[str, Any]) -> str:
     """What is kept at once, and what is done to keep no more."""
-    again = f", {memory['recomputed_blocks']} blocks computed again" if memory["recomputed_blocks"] else ""
-    return (f"for {memory['micro_batch']} at once" if memory["micro_batch"] else "a batch") + again
+    blocks, part, share = memory["recomputed_blocks"], memory["micro_batch"], memory["batch"]
+    again = f", {blocks} block{'s' * (blocks != 1)} computed again" if blocks else ""
+    whole = "a batch" if memory["processes"] == 1 else f"for {share} of a batch"
+    return f"{f'for {part} at once' if part and part < share else whole} (counted){again}"
+
+
+def _each(memory: dict[str, Any]) -> str:
+    return f" in each of {memory['processes']} processes" if memory["processes"] > 1 else ""
 
 
 def _frozen(frozen: dict[str, Any]) -> list[tuple[str, str]]:

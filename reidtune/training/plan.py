@@ -7,6 +7,7 @@ from typing import Any
 from reidtune.data import label_map
 from reidtune.data.record import cameras, identities
 from reidtune.delta.format import canonical_json
+from reidtune.launch import launched
 from reidtune.training.memory_plan import plan_memory
 from reidtune.training.prepare import Prepared, delta_header
 from reidtune.training.schedule import plan_steps, sampler_for
@@ -14,14 +15,18 @@ from reidtune.training.schedule import plan_steps, sampler_for
 
 def dry_run(prepared: Prepared) -> dict[str, Any]:
     """What a training would be: the object that ``train --dry-run --json`` prints. Real steps on a few samples
-    count the bytes that autograd keeps, exactly, and tell the peak; nothing is written."""
+    count the bytes that autograd keeps, exactly, and tell the peak; nothing is written. Of the processes of torchrun,
+    memory is that of each."""
     config, model, backbone = prepared.config, prepared.model, prepared.model.backbone
     sampler = sampler_for(prepared.train, config)
     plan = plan_steps(prepared.method.stages(), len(sampler), config)
     labels = label_map(prepared.train)
     texts = prepared.dataset.task == "text"
     tuner = model.tuner
-    chosen = plan_memory(prepared)
+    launch = launched()
+    processes = 1 if launch is None else launch.size
+    share = -(-config.training.batch_size // processes)
+    chosen = plan_memory(prepared, share)
     kept = chosen.footprint.kept
     header = canonical_json(delta_header(prepared, {}))
     tensors = sum(tensor.numel() * tensor.element_size() for tensor in tuner.tensors().values())
@@ -50,6 +55,8 @@ def dry_run(prepared: Prepared) -> dict[str, Any]:
             "peak_bytes": chosen.peak,
             "recomputed_blocks": chosen.recomputed,
             "micro_batch": chosen.micro_batch,
+            "processes": processes,
+            "batch": share,
         },
     }
 

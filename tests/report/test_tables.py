@@ -210,6 +210,8 @@ MEMORY = {
     "peak_bytes": 5_100_000_000,
     "recomputed_blocks": 0,
     "micro_batch": None,
+    "processes": 1,
+    "batch": 64,
 }
 
 
@@ -229,7 +231,7 @@ def test_plan_says_what_would_be_trained():
     text = words(render(plan_table(plan)))
     for part in ("11,000 images of 640 identities", "1,936 images of 111 other", "1.2 MB"):
         assert part in text
-    for part in ("10,300 (171 an epoch)", "294,912 parameters, 0.34 %", "43.0 MB an image, 2.8 GB a batch"):
+    for part in ("10,300 (171 an epoch)", "294,912 parameters, 0.34 %", "43.0 MB an image, 2.8 GB a batch (counted)"):
         assert part in text
     assert "memory 5.1 GB at the most (expected)" in text and "computed once" not in text
     plan["memory"] = {**MEMORY, "recomputed_blocks": 4, "micro_batch": 16}
@@ -243,10 +245,14 @@ def test_plan_says_what_would_be_trained():
         "bytes": 2_200_000_000,
     }
     text = words(render(plan_table(plan)))
-    assert "2.8 GB for 16 at once, 4 blocks computed again (counted)" in text
+    assert "2.8 GB for 16 at once (counted), 4 blocks computed again" in text
     assert "computed once 8 of 12 blocks of 11,000 images, 66 % of the image tower's forward FLOPs, 2.2 GB kept" in text
     plan["data"]["validation"] = {"images": 0, "identities": 0, "protocol": "cross-camera"}
     assert "validate on nothing" in words(render(plan_table(plan)))
+    plan["memory"] = {**MEMORY, "recomputed_blocks": 1, "micro_batch": 100, "processes": 2, "batch": 32}
+    text = words(render(plan_table(plan)))
+    assert "2.8 GB for 32 of a batch (counted), 1 block computed again" in text  # 100 are more than there are
+    assert "memory 5.1 GB at the most in each of 2 processes (expected)" in text
 
 
 @pytest.mark.parametrize(
