@@ -31,9 +31,10 @@ Say = Callable[[str], None]
 Counting = Callable[[], AbstractContextManager[Callable[[int, int], None]]]
 
 
-def count(settings: Settings, row: Row, seed: int, folder: Path, say: Say) -> dict[str, int]:
-    """Trainable parameters, about the bytes of a delta, and the activation bytes that autograd keeps for a sample."""
-    plan = dry_run(settings.open(row, seed, folder).prepare(say))
+def count(settings: Settings, row: Row, seed: int, folder: Path) -> dict[str, int]:
+    """Trainable parameters, about the bytes of a delta, and the activation bytes that autograd keeps for a sample.
+    What is worth knowing of the row is said when it is trained."""
+    plan = dry_run(settings.open(row, seed, folder).prepare())
     kept = plan["memory"]["activation_bytes_per_image"]
     return {"parameters": plan["parameters"]["trainable"], "bytes": plan["bytes"], "activation_bytes": kept}
 

@@ -126,7 +126,7 @@ class Work:
 
         def work() -> None:
             seed = self.seeds[0]
-            counted.update(count(self.settings, row, seed, self.output / row.folder(seed), self.say))
+            counted.update(count(self.settings, row, seed, self.output / row.folder(seed)))
 
         if not counted:
             self._attempt(row, self.seeds, work)

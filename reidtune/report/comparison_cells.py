@@ -48,14 +48,19 @@ def notes_of(content: Mapping[str, Any]) -> list[str]:
     test = content["baseline"]["tests"][0]
     kind = "mAP and rank-1 of text to image" if test["task"] == "text" else "mAP and rank-1"
     seeds = content["seeds"]
-    of = f"mean ± standard deviation over {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]} alone"
+    fewer = ", or those that a row names" if any(0 < len(row["seeds"]) < len(seeds) for row in content["rows"]) else ""
+    of = f"mean ± standard deviation over {len(seeds)} seeds{fewer}" if len(seeds) > 1 else f"seed {seeds[0]} alone"
     one = {"text": "a pair", "multimodal": "a sample"}.get(test["task"], "an image")
+    costs = [f"Kept: what autograd keeps for {one}, counted."]
+    if any(row["front"] for row in content["rows"]):
+        costs.insert(0, f"{MARK} on the Pareto front: no other row is as good for less.")
+    if any(row["images_per_second"] for row in content["rows"]):
+        costs.append(f"images/s: {_machine(content, one.split()[-1])}.")
     notes = [
         budget_of(content),
         f"{kind} on the test split, {of}; gain is over {content['baseline']['name']}.",
         test["obtained"],
-        f"{MARK} on the Pareto front: no other row is as good for less. Kept: what autograd keeps for {one}, counted. "
-        f"images/s: {_machine(content, one.split()[-1])}.",
+        " ".join(costs),
     ]
     notes += [f"{row['name']}: {_set_aside(row['set_aside'])}." for row in content["rows"] if row["set_aside"]]
     for row in content["rows"]:

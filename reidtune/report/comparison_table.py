@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reidtune.report.comparison_cells import HEADINGS, also_of, cells_of, notes_of
+from reidtune.report.comparison_cells import HEADINGS, NOTHING, also_of, cells_of, notes_of
 from reidtune.report.tables import GAP, NAME_WIDTH, Fitting, visible
 
 if TYPE_CHECKING:
@@ -50,7 +50,11 @@ def _fitting(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Fitting:
             Text(visible(name), overflow="fold"),
             *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)),
         )
-        told = ", ".join(f"{heading} {cell.strip()}" for heading, cell in zip(headings[1:], cells, strict=True))
-        narrow += [Text(visible(name), "bold", overflow="fold"), Text(f"  {told}", overflow="fold")]
+        pairs = [(heading, cell.strip()) for heading, cell in zip(headings[1:], cells, strict=True)]
+        told = ", ".join(f"{heading} {cell}" for heading, cell in pairs if cell != NOTHING)
+        narrow += [
+            Text(visible(name), "bold", overflow="fold"),
+            *([Text(f"  {told}", overflow="fold")] if told else []),
+        ]
     width = sum((column.min_width or 0) + GAP for column in table.columns) - GAP
     return Fitting(table, width, Group(*narrow))

@@ -80,6 +80,17 @@ def test_notes_say_how_the_numbers_were_obtained():
     assert "vpt: its recipe has training.epochs 15 and training.steps auto, which gave way" in notes
 
 
+def test_notes_say_only_what_the_table_shows():
+    assert "deviation over 2 seeds; gain" in " ".join(notes_of(compared()))
+    content = compared()
+    content["rows"][0]["seeds"] = [1]
+    assert "deviation over 2 seeds, or those that a row names; gain" in " ".join(notes_of(content))
+    assert "images/s" not in " ".join(notes_of(compared(failed=("lora", "adapter", "vpt"))))
+    beaten = compared({"lora": (0.1, 0.1), "vpt": (0.2, 0.2)})  # by the backbone alone
+    assert all(not row["front"] for row in beaten["rows"])
+    assert "Pareto" not in " ".join(notes_of(beaten)) and "Kept: what autograd keeps" in " ".join(notes_of(beaten))
+
+
 def test_text_data_says_which_ranking():
     notes = notes_of(compared(task="text"))
     assert notes[1].startswith("mAP and rank-1 of text to image on the test split")

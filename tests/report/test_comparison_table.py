@@ -35,6 +35,13 @@ def test_on_a_narrow_terminal_nothing_is_cut_off(width):
         assert part in words
 
 
+def test_on_a_narrow_terminal_what_is_not_known_is_left_out():
+    text = printed(compared(failed=("vpt",)), 50)
+    assert "–" not in text.partition("Budget")[0]
+    assert "zero-shot\n  mAP 30.0, rank-1 35.0, trainable 0\n" in text
+    assert "vpt (failed)\n  trainable 49,152" in text
+
+
 def test_every_row_and_note_is_there_and_acts_on_nothing():
     text = printed(compared({"lora": (0.4, 0.5), EVIL: (0.3, 0.3)}, failed=("lora",)), 200)
     assert "lora (failed)" in text and "The loss became nan." in text
