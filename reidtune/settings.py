@@ -64,11 +64,12 @@ _UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MI
 
 
 def parse_bytes(text: str) -> int:
-    """``"8GB"``, ``"7.5 GiB"`` → bytes; raises ``ValueError`` for anything else."""
+    """``"8GB"``, ``"7.5 GiB"``, ``"8000000000"`` → bytes; raises ``ValueError`` for anything else, also for a small
+    number without its unit."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B?)", text.strip().upper())
     unit = match and _UNITS.get(match[2] if match[2].endswith("B") else f"{match[2]}B" if match[2] else "B")
-    if not match or not unit or float(match[1]) <= 0:
-        raise ValueError(f'must be an amount of memory such as "8GB", but is {text!r}')
+    if not match or not unit or float(match[1]) <= 0 or (not match[2] and float(match[1]) < 1e6):
+        raise ValueError(f'must be an amount of memory with its unit, such as "8GB", but is {text!r}')
     return int(float(match[1]) * unit)
 
 
@@ -239,7 +240,9 @@ class TrainingSection(_Section):
         default="auto",
         description="samples in the towers at once, losses still of the batch; none: all; auto: as fits the memory",
     )
-    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="fp32 or bf16 (autocast; weights stay fp32)")
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="fp32 or bf16 (autocast; what is trained stays fp32)"
+    )
     compile: bool = Field(default=False, description="torch.compile for the blocks of the towers, where it works")
     cache_frozen: Literal["auto", "none"] = Field(
         default="auto",

@@ -10,6 +10,7 @@ from reidtune.config import (
     RunConfig,
     changed_settings,
     flatten,
+    free_arguments,
     parse_set,
     replace_values,
     resolve_config,
@@ -19,6 +20,7 @@ from reidtune.config import (
 )
 from reidtune.errors import SettingsError
 from reidtune.recipes import recipe_names
+from reidtune.settings import parse_bytes
 
 
 def recipe(folder: Path, text: str) -> str:
@@ -263,3 +265,38 @@ def test_changed_settings() -> None:
 def test_replaced_values_are_checked() -> None:
     with pytest.raises(SettingsError, match=r"optimiser\.lr: must be greater than 0"):
         replace_values(RunConfig(), {"optimiser.lr": 0})
+
+
+def test_what_a_resumed_run_changes_is_written_as_flags():
+    old = RunConfig.model_validate({"training": {"workers": 2, "memory": "8GB", "micro_batch": 4}})
+    new = RunConfig.model_validate({"training": {"device": "cuda:1", "cache_frozen": "none", "checkpoint": "all"}})
+    assert free_arguments(old, old) == []
+    assert free_arguments(old, new) == [
+        *("--device", "cuda:1", "--set", "training.workers=auto", "--set", "training.memory=none"),
+        *("--checkpoint", "all", "--micro-batch", "auto", "--set", "training.cache_frozen=none"),
+    ]
+    found = replace_values(old, {"training.memory": "none", "training.workers": "auto"}).training
+    assert (found.memory, found.workers) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("8GB", 8e9), ("8gb", 8e9), ("7.5 GiB", 7.5 * 2**30), ("900M", 9e8), (" 64 KiB ", 65536), ("2000000", 2e6)],
+)
+def test_amounts_of_memory(text, count):
+    assert parse_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["0", "0GB", "8", "-3GB", "8 apples", "GB", "1e9"])
+def test_no_amount_of_memory(text):
+    with pytest.raises(SettingsError, match="must be an amount of memory with its unit, such as"):
+        resolve_config(None, {"training.memory": text})
+
+
+def test_numbers_of_blocks_and_samples():
+    found = resolve_config(None, {"training.checkpoint": "3", "training.micro_batch": "none"}).training
+    assert (found.checkpoint, found.micro_batch) == (3, "none")
+    with pytest.raises(SettingsError) as caught:
+        resolve_config(None, {"training.checkpoint": "-1", "training.micro_batch": "all"})
+    assert "training.checkpoint: must be auto, none, all or a number from 1 on, but is '-1'" in caught.value.message
+    assert "training.micro_batch: must be auto, none or a number from 1 on, but is 'all'" in caught.value.message

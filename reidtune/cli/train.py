@@ -16,7 +16,8 @@ from reidtune.cli.stopping import stops_at_once
 EXAMPLES = (
     "reidtune train demo",
     "reidtune train demo --method adapter --epochs 5 --output runs/adapter",
-    "reidtune train /data/Market-1501 --method lora --device cuda:0 --precision bf16",
+    "reidtune train /data/Market-1501 --method lora --device cuda:0 --precision bf16 --memory 8GB",
+    "torchrun --nproc-per-node 2 -m reidtune train /data/Market-1501 --method lora",
     "reidtune train cats.csv --column path=file --column identity=name --noun cat --dry-run",
     "reidtune train /data/Market-1501 --data /data/DukeMTMC-reID --data cats.csv",
     "reidtune train /data/Market-1501 --resume runs/lora-Market-1501",
@@ -48,7 +49,7 @@ def train(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0 or mps.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
-    memory: Annotated[str | None, typer.Option(help="What it may take at the most, such as 8GB.")] = None,
+    memory: Annotated[str | None, typer.Option(help="What the training may take at the most, such as 8GB.")] = None,
     checkpoint: Annotated[
         str | None, typer.Option(help="Blocks computed again in the backward pass: auto, none, all or a number.")
     ] = None,

@@ -59,7 +59,7 @@ def keep_pixels(
         return None
     say(
         f"Images are decoded once: squashed to {preprocess.height}×{preprocess.width} they are kept in {folder}, up to "
-        f"{size} (--set training.image_cache=none: not)."
+        f"{size}. To keep none: --set training.image_cache=none."
     )
     return kept
 
