@@ -12,7 +12,7 @@ from reidtune.data import label_map
 from reidtune.methods.base import Stage
 from reidtune.training.batches import BatchSource
 from reidtune.training.frozen import FrozenRows
-from reidtune.training.memory import Cost, peak_bytes, resident_bytes, saved_bytes
+from reidtune.training.memory import Cost, give_back_holes, peak_bytes, resident_bytes, saved_bytes
 from reidtune.training.precision import autocast
 from reidtune.training.prepare import Prepared
 
@@ -43,6 +43,7 @@ def held_bytes(prepared: Prepared) -> int:
     if backbone.device.type == "cuda":
         now = torch.cuda.memory_allocated(backbone.device)
     else:
+        give_back_holes()
         own = [*backbone.model.parameters(), *tuner.parameters()]
         now = resident_bytes() or sum(map(_bytes, own))
     return now + prepared.heads + (1 + _ADAM + _STEP) * trained
@@ -110,9 +111,11 @@ def _measure(prepared: Prepared, stage: Stage) -> Footprint:
         tuner.zero_grad(set_to_none=True)
     if len(counts) == 1:
         return Footprint(Cost(0, kept[0]), Cost(0, peaks[0]))
-    return Footprint(
-        Cost.between(counts[0], kept[0], counts[1], kept[1]), Cost.between(counts[0], peaks[0], counts[1], peaks[1])
-    )
+    found = Cost.between(counts[0], kept[0], counts[1], kept[1])
+    peak = Cost.between(counts[0], peaks[0], counts[1], peaks[1])
+    # Of a few samples the highest moment may be another one than of many, and grow by less.
+    per_sample = max(peak.per_sample, found.per_sample)
+    return Footprint(found, Cost(max(0, peaks[1] - per_sample * counts[1]), per_sample))
 
 
 def set_recomputed(prepared: Prepared, blocks: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -44,11 +46,11 @@ def saved_bytes(forward: Callable[[], Any], excluded: Iterable[Tensor] = ()) -> 
     alive: list[Tensor] = []  # keeps storages from being freed and their addresses from being used again
 
     def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
+        storage, apart = tensor.untyped_storage(), tensor.detach()  # a tensor of the graph would keep itself alive
         if storage.data_ptr() not in known:
             seen[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)
-        return tensor
+            alive.append(apart)
+        return apart
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         kept = forward()
@@ -86,14 +88,22 @@ def resident_bytes() -> int | None:
         return None
 
 
-def give_back_at_once() -> bool:
+def give_back_holes() -> None:
+    """Collect what is no longer used, and give free pages of the heap back to the system (where it is glibc's)."""
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def give_back_at_once(always: bool = True) -> bool:
     """Have what is freed, from 1 MiB on, go back to the system; False where that cannot be chosen (it can with glibc).
+    With ``always`` false from 32 MiB on, as the C library ends up with by itself.
 
     Else the C library keeps tensors of up to 32 MiB in a heap whose holes stay in RAM: the growth of a step was up to
     twice what lived at once. It takes time, since what comes from the system has to be cleared.
     """
     try:
-        return bool(ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 20))
+        return bool(ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << (20 if always else 25)))
     except (AttributeError, OSError, TypeError):
         return False
 

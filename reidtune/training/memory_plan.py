@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from reidtune.errors import SettingsError
 from reidtune.settings import parse_bytes
 from reidtune.training.footprint import Footprint, held_bytes, input_bytes, layers_of, measure, set_recomputed
-from reidtune.training.memory import Cost, give_back_at_once
+from reidtune.training.memory import Cost, give_back_at_once, give_back_holes
 from reidtune.training.prepare import Prepared
 from reidtune.training.row_file import size
 
@@ -160,10 +160,14 @@ def settle(prepared: Prepared, say: Callable[[str], None], batch: int | None = N
     if training.memory is None:
         set_recomputed(prepared, _asked(training.checkpoint, layers) or 0)
         return training.micro_batch if isinstance(training.micro_batch, int) else None
-    found = plan_memory(prepared, batch)
     budget = parse_bytes(training.memory)
-    if prepared.model.backbone.device.type == "cpu" and budget < found.peak + (found.peak - found.held):
-        give_back_at_once()  # holes that stay may double what a step takes
+    if prepared.model.backbone.device.type == "cpu":
+        give_back_at_once()  # holes that stay may double what a step takes, and those of counting would stay
+        found = plan_memory(prepared, batch)
+        give_back_at_once(budget < found.peak + (found.peak - found.held))
+        give_back_holes()
+    else:
+        found = plan_memory(prepared, batch)
     say(found.sentence(budget, layers))
     set_recomputed(prepared, found.recomputed)
     return found.micro_batch

@@ -1,6 +1,8 @@
+import gc
 import platform
 import subprocess
 import sys
+import weakref
 
 import pytest
 import torch
@@ -56,3 +58,17 @@ def test_what_is_freed_goes_back_to_the_system():
         chosen, left[wanted] = map(int, done.stdout.split())
         assert chosen == wanted
     assert left[True] < 30e6 and left[True] < left[False] / 3
+
+
+def test_nothing_counted_stays_alive():
+    weight = torch.randn(4, 4, requires_grad=True)
+    storages = []
+
+    def forward():
+        outcome = (torch.randn(8, 4) @ weight).exp()
+        storages.append(weakref.ref(outcome.untyped_storage()))
+        return outcome.exp()
+
+    saved_bytes(forward, [weight])
+    gc.collect()
+    assert storages[0]() is None

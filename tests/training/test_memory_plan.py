@@ -165,11 +165,11 @@ def test_of_several_stages_the_dearest_counts(prepared, method, data, settings):
     assert min(alone) < 0.97 * max(alone) and found == max(alone)
 
 
-@pytest.mark.parametrize(("more", "called"), [(0, [True]), (10**9, [])])
+@pytest.mark.parametrize(("more", "called"), [(0, [True, True]), (10**9, [True, False])])
 def test_on_a_cpu_memory_is_given_back_where_the_limit_is_near(prepared, monkeypatch, more, called):
     monkeypatch.setattr(footprint_module, "resident_bytes", lambda: 10**9)
     calls = []
-    monkeypatch.setattr(memory_plan, "give_back_at_once", lambda: calls.append(True))
+    monkeypatch.setattr(memory_plan, "give_back_at_once", lambda always=True: calls.append(always))
     made = prepared()
     found = plan_memory(made)
     made.config = made.config.model_copy(
