@@ -115,6 +115,8 @@ class Run:
 
         if config.training.precision == "bf16":
             hold_in_bf16(model)
+            if backbone.device.type == "cpu":
+                say("bf16 is slower than fp32 on a processor without bf16 arithmetic.")
         micro_batch = None if finished else settle(prepared, say, -(-config.training.batch_size // team.size))
 
         def metrics_now() -> dict[str, Any]:
@@ -179,7 +181,9 @@ class Run:
         every = [*trained, *prepared.validation]
         again = plan.steps > plan.steps_per_epoch
         begun = time.monotonic()
-        towers = towers_of(prepared) if config.training.compile else []
+        towers = towers_of(prepared) if config.training.compile and not finished else []
+        if towers:
+            say("Blocks are compiled in the first steps, which takes minutes.")
         try:
             mode = config.training.image_cache if every and not finished else "none"
             kept = keep_pixels(every, backbone.preprocess, mode, again, say)
