@@ -36,7 +36,9 @@ def main() -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
-        subprocess.run([*command, "--output", str(Path(folder) / "run"), "--quiet"], check=True)
+        subprocess.run(
+            [*command, "--output", str(Path(folder) / "run"), "--quiet"], check=True, stdout=subprocess.DEVNULL
+        )
         seconds = time.perf_counter() - begun
     measured = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     memory = plan["memory"]
