@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -66,6 +66,24 @@ def remove_partials(folder: Path) -> None:
         for path in folder.iterdir():
             if _PARTIAL.fullmatch(path.name):
                 path.unlink()
+
+
+def forget_oldest(
+    files: Iterable[Path],
+    enough: Callable[[int], bool],
+    keep: Path | None = None,
+    taken: Callable[[os.stat_result], int] = lambda status: status.st_size,
+) -> None:
+    """Delete those of a cache's ``files`` that were used the longest ago, until ``enough`` holds of the bytes that all
+    of them take; ``keep`` counts and stays. ``taken`` says how many a file takes. Raises ``OSError``."""
+    found = [(path, path.stat()) for path in files]
+    total = sum(taken(status) for _, status in found)
+    for path, status in sorted(found, key=lambda pair: pair[1].st_mtime_ns):
+        if enough(total):
+            return
+        if path != keep:
+            path.unlink(missing_ok=True)
+            total -= taken(status)
 
 
 def not_written(path: Path, error: Exception, hint: str, what: str = "") -> ReidtuneError:

@@ -20,6 +20,7 @@ from pydantic import (
 
 from reidtune.errors import SettingsError
 from reidtune.metric_losses import METRIC_LOSSES, check_name, complete_settings
+from reidtune.units import parse_bytes
 
 
 def _image_size(value: Any) -> tuple[int, int] | None:
@@ -58,19 +59,6 @@ def _betas(value: Any) -> tuple[float, float]:
     if not numbers or len(value) != 2 or not all(0 <= item < 1 for item in value):
         raise ValueError(f"must be two numbers from 0 on and below 1, but is {value!r}")
     return float(value[0]), float(value[1])
-
-
-_UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-
-
-def parse_bytes(text: str) -> int:
-    """``"8GB"``, ``"7.5 GiB"``, ``"8000000000"`` → bytes; raises ``ValueError`` for anything else, also for a small
-    number without its unit."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B?)", text.strip().upper())
-    unit = match and _UNITS.get(match[2] if match[2].endswith("B") else f"{match[2]}B" if match[2] else "B")
-    if not match or not unit or float(match[1]) <= 0 or (not match[2] and float(match[1]) < 1e6):
-        raise ValueError(f'must be an amount of memory with its unit, such as "8GB", but is {text!r}')
-    return int(float(match[1]) * unit)
 
 
 def _memory(value: str | None) -> str | None:

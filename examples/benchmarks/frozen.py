@@ -38,8 +38,8 @@ from reidtune.training.frozen import Frozen, FrozenRows, find_frozen
 from reidtune.training.memory import saved_bytes
 from reidtune.training.optimiser import build_optimiser
 from reidtune.training.precision import autocast
-from reidtune.training.row_file import size
 from reidtune.training.schedule import sampler_for
+from reidtune.units import precise_bytes
 
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "adapter, all 12 blocks": ("adapter", {}),
@@ -162,13 +162,13 @@ def main() -> None:
         first = statistics.median(next(iter(forms.values())).times[1:])
         for name, form in forms.items():
             median = statistics.median(form.times[1:])
-            disk = size(plans[name].bytes / len(plans[name].images)) if name in plans else "–"
+            disk = precise_bytes(plans[name].bytes / len(plans[name].images)) if name in plans else "–"
             print(
-                f"| {name} | {1000 * median:.0f} | {median / first:.3f} | {size(form.kept())} | {disk} | "
+                f"| {name} | {1000 * median:.0f} | {median / first:.3f} | {precise_bytes(form.kept())} | {disk} | "
                 f"{form.first_loss:.6f} |"
             )
         total = sum(path.stat().st_size for path in Path(folder).rglob("*.safetensors"))
-        print(f"\n{size(total)} on disk for {len(records)} images.")
+        print(f"\n{precise_bytes(total)} on disk for {len(records)} images.")
 
 
 if __name__ == "__main__":

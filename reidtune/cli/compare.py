@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from reidtune.cli.console import clean, note, print_json, stderr, stdout
-from reidtune.cli.options import Activation, Backbone, Columns, Json, Layout, Pretrained, Protocol, Quiet
+from reidtune.cli.options import (
+    Activation,
+    Backbone,
+    BatchSize,
+    Checkpoint,
+    Columns,
+    Compile,
+    Json,
+    Layout,
+    Memory,
+    MicroBatch,
+    Precision,
+    Pretrained,
+    Protocol,
+    Quiet,
+    TrainedOn,
+    TrainedSize,
+    Workers,
+    settings_of,
+)
 from reidtune.cli.several import taking_several
 from reidtune.cli.stopping import COMMAND_LINE, stops_at_once
 from reidtune.errors import SettingsError
@@ -60,19 +79,15 @@ def compare(
         int | None, typer.Option(help="Budget of every row. Default: that of the first row's recipe.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="The same in optimiser steps, instead of epochs.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a batch.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0 or mps.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
-    memory: Annotated[str | None, typer.Option(help="What a training may take at the most, such as 8GB.")] = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(help="Blocks computed again in the backward pass: auto, none, all or a number.")
-    ] = None,
-    micro_batch: Annotated[
-        str | None, typer.Option(help="Samples in the towers at once, the loss still of the batch: auto, none, N.")
-    ] = None,
-    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile, where it works.")] = False,
-    image_size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH in pixels, such as 256x128.")] = None,
+    batch_size: BatchSize = None,
+    device: TrainedOn = None,
+    precision: Precision = None,
+    workers: Workers = None,
+    memory: Memory = None,
+    checkpoint: Checkpoint = None,
+    micro_batch: MicroBatch = None,
+    compile_: Compile = False,
+    image_size: TrainedSize = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting, for all rows: section.key=value.")
     ] = None,
@@ -92,36 +107,12 @@ def compare(
     """
     if data is None:
         raise SettingsError("DATA is missing.", "Say it first: reidtune compare demo --methods lora vpt")
-    if epochs is not None and steps is not None:
-        raise SettingsError("--epochs and --steps both say how long to train.", "Leave one of the two out.")
+    flags = settings_of(locals())
     from reidtune.comparison.compare import SEEDS
     from reidtune.comparison.compare import compare as compare_methods
-    from reidtune.config import parse_set
-    from reidtune.data.layouts.columns import parse_columns
     from reidtune.report.comparison_table import comparison_table
     from reidtune.report.progress import TerminalReporter, counting
 
-    flags: dict[str, Any] = {
-        "backbone.name": backbone,
-        "backbone.pretrained": pretrained,
-        "backbone.activation": activation,
-        "backbone.image_size": image_size,
-        "data.layout": layout,
-        "data.columns": parse_columns(columns or ()) or None,
-        "data.protocol": protocol,
-        "data.noun": noun,
-        "training.epochs": epochs,
-        "training.steps": "none" if epochs is not None else steps,  # else the steps of a recipe would win
-        "training.batch_size": batch_size,
-        "training.device": device,
-        "training.precision": precision,
-        "training.workers": workers,
-        "training.compile": True if compile_ else None,
-        "training.memory": memory,
-        "training.checkpoint": checkpoint,
-        "training.micro_batch": micro_batch,
-        **parse_set(settings or ()),
-    }
     notes = stderr(quiet=quiet or as_json)
     said: set[str] = set()
 

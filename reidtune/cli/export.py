@@ -50,7 +50,8 @@ def export(
         print_json(result)
         return
     if to != "open_clip":
-        from reidtune.report.tables import format_bytes, metrics_table
+        from reidtune.report.tables import metrics_table
+        from reidtune.units import format_bytes
 
         share = 100 * result["relative_error"]
         stdout().print(

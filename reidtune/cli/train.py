@@ -5,12 +5,31 @@ from __future__ import annotations
 import shlex
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from reidtune.cli.console import clean, note, print_json, stderr, stdout
-from reidtune.cli.options import Activation, Backbone, Columns, Json, Layout, Pretrained, Protocol, Quiet
+from reidtune.cli.options import (
+    Activation,
+    Backbone,
+    BatchSize,
+    Checkpoint,
+    Columns,
+    Compile,
+    Json,
+    Layout,
+    Memory,
+    MicroBatch,
+    Precision,
+    Pretrained,
+    Protocol,
+    Quiet,
+    TrainedOn,
+    TrainedSize,
+    Workers,
+    settings_of,
+)
 from reidtune.cli.stopping import stops_at_once
 
 EXAMPLES = (
@@ -43,21 +62,17 @@ def train(
     noun: Annotated[str | None, typer.Option(help="What the images show: person, vehicle, lion …")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training identities.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps, instead of epochs.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a batch.")] = None,
+    batch_size: BatchSize = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate after the warm-up.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0 or mps.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
-    memory: Annotated[str | None, typer.Option(help="What the training may take at the most, such as 8GB.")] = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(help="Blocks computed again in the backward pass: auto, none, all or a number.")
-    ] = None,
-    micro_batch: Annotated[
-        str | None, typer.Option(help="Samples in the towers at once, the loss still of the batch: auto, none, N.")
-    ] = None,
-    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile, where it works.")] = False,
-    image_size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH in pixels, such as 256x128.")] = None,
+    device: TrainedOn = None,
+    precision: Precision = None,
+    workers: Workers = None,
+    memory: Memory = None,
+    checkpoint: Checkpoint = None,
+    micro_batch: MicroBatch = None,
+    compile_: Compile = False,
+    image_size: TrainedSize = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     init_from: Annotated[Path | None, typer.Option(help="Start from this delta's values.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Any setting: section.key=value.")] = None,
@@ -71,38 +86,12 @@ def train(
 
     The best epoch is chosen on identities carved from the training split, never on the test split.
     """
-    from reidtune.config import parse_set
-    from reidtune.data.layouts.columns import options_of, parse_columns
+    flags = settings_of(locals())
+    from reidtune.data.layouts.columns import options_of
     from reidtune.errors import SettingsError
     from reidtune.launch import launched
     from reidtune.training.run import open_run
 
-    if epochs is not None and steps is not None:
-        raise SettingsError("--epochs and --steps both say how long to train.", "Leave one of the two out.")
-    flags: dict[str, Any] = {
-        "method": method,
-        "seed": seed,
-        "backbone.name": backbone,
-        "backbone.pretrained": pretrained,
-        "backbone.activation": activation,
-        "backbone.image_size": image_size,
-        "data.layout": layout,
-        "data.columns": parse_columns(columns or ()) or None,
-        "data.protocol": protocol,
-        "data.noun": noun,
-        "training.epochs": epochs,
-        "training.steps": "none" if epochs is not None else steps,  # else the steps of a recipe would win
-        "training.batch_size": batch_size,
-        "training.device": device,
-        "training.precision": precision,
-        "training.workers": workers,
-        "training.compile": True if compile_ else None,
-        "training.memory": memory,
-        "training.checkpoint": checkpoint,
-        "training.micro_batch": micro_batch,
-        "optimiser.lr": lr,
-        **parse_set(settings or ()),
-    }
     launch = launched()
     first = launch is None or launch.rank == 0
     if dry_run and not first:
@@ -127,7 +116,7 @@ def train(
         if as_json:
             print_json(plan)
         else:
-            from reidtune.report.tables import plan_table
+            from reidtune.report.plan_table import plan_table
 
             stdout().print(plan_table(plan))
         return

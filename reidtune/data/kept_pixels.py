@@ -22,6 +22,7 @@ from PIL import features
 
 from reidtune.backbone.preprocess import Preprocess
 from reidtune.data.record import ImageFile
+from reidtune.files import forget_oldest
 from reidtune.paths import cache_folder
 
 MOST_BYTES = 8 * 10**9  # of all files together; the ones unused for longest go first
@@ -112,7 +113,9 @@ class KeptPixels:
         with os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
             file.truncate(self.bytes)
         os.utime(self.path)  # used now
-        _make_room(self.path, self.bytes)
+        others = (path for path in self.path.parent.glob("*.pixels") if path != self.path)
+        with contextlib.suppress(OSError):
+            forget_oldest(others, lambda total: total + self.bytes <= MOST_BYTES, taken=_taken)
 
     def used(self) -> int:
         """Bytes of the disk that it takes now."""
@@ -155,15 +158,3 @@ def _kind(preprocess: Preprocess) -> tuple[int, int, str]:
 
 def _taken(status: os.stat_result) -> int:
     return min(status.st_size, getattr(status, "st_blocks", status.st_size) * 512)
-
-
-def _make_room(keep: Path, coming: int) -> None:
-    """Delete what was not used for longest until :data:`MOST_BYTES` hold the rest and what is coming."""
-    with contextlib.suppress(OSError):
-        others = [(path, path.stat()) for path in keep.parent.glob("*.pixels") if path != keep]
-        total = coming + sum(_taken(status) for _, status in others)
-        for path, status in sorted(others, key=lambda pair: pair[1].st_mtime_ns):
-            if total <= MOST_BYTES:
-                return
-            path.unlink(missing_ok=True)
-            total -= _taken(status)

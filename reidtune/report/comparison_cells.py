@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reidtune.report.tables import and_list, format_bytes
+from reidtune.report.tables import and_list
+from reidtune.units import format_bytes
 
 HEADINGS = ("method", "mAP", "gain", "rank-1", "trainable", "delta", "kept", "images/s")
 COSTS = {"parameters": "trainable", "bytes": "delta", "activation_bytes": "kept", "images_per_second": "images/s"}

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from reidtune.report.comparison_cells import rows_for_csv
 from reidtune.report.comparison_page import comparison_page
 from reidtune.report.comparison_picture import comparison_picture
@@ -31,12 +29,5 @@ def write_comparison(content: Mapping[str, Any], folder: Path) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([head, *rows])
     write_page(text.getvalue(), folder / CSV_FILE)
-    save_whole(comparison_picture(content), folder / PICTURE_FILE)
+    save_picture(comparison_picture(content), folder / PICTURE_FILE)
     write_page(comparison_page(content), folder / PAGE_FILE)
-
-
-def save_whole(picture: Image.Image, path: Path) -> None:
-    """Write a picture; it appears under its name only when it is complete."""
-    temporary = path.with_name(f".partial-{path.name}")
-    save_picture(picture, temporary)
-    temporary.replace(path)

@@ -11,7 +11,7 @@ from typing import Any
 from reidtune.report.axes import linear_span, linear_ticks, log_span, log_ticks
 from reidtune.report.comparison_cells import COSTS, cost_text, spread
 from reidtune.report.labels import Box, Placed, place_labels, quietest
-from reidtune.report.tables import format_bytes
+from reidtune.units import format_bytes
 
 WIDTH, HEIGHT = 500, 350  # of a panel, in pixels
 FRAME: Box = (54, 32, WIDTH - 16, HEIGHT - 44)  # the field of its points

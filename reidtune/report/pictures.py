@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from reidtune.data.image import read_image
 from reidtune.data.record import ImageFile, Record
 from reidtune.errors import DataError, ReidtuneError
+from reidtune.files import whole_file
 
 RIGHT, WRONG, QUERY = (32, 140, 70), (200, 45, 45), (40, 90, 170)
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -75,14 +76,18 @@ def ranked_sheet(rows: Sequence[RankedRow], height: int | None = None, modalitie
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a picture; the file's ending decides the format.
+    """Write a picture; the file's ending decides the format. It appears under its name only when it is complete.
 
     Raises:
         ReidtuneError: it cannot be written, or the ending is unknown.
     """
+    kind = Image.registered_extensions().get(path.suffix.lower())
     try:
+        if kind is None:
+            raise ValueError(f"unknown file extension: {path.suffix}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path)
+        with whole_file(path) as file:
+            picture.save(file, kind)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ReidtuneError(f"The picture {path} could not be written: {reason}.", "Use a .png file.") from error

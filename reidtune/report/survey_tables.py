@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from reidtune.data.findings import ERROR, FACT, LEVELS, WARNING
-from reidtune.report.tables import GAP, Fitting, and_list, format_bytes, visible
+from reidtune.report.tables import GAP, Fitting, and_list, visible
+from reidtune.units import format_bytes
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -1,4 +1,4 @@
-"""Tables for people: metrics, plans, results. Fractions come in, percent goes out."""
+"""Tables for people: metrics and results. Fractions come in, percent goes out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from reidtune.units import format_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -160,71 +162,6 @@ def and_list(words: Sequence[str]) -> str:
     return " and ".join([*([", ".join(words[:-1])] if len(words) > 1 else []), words[-1]])
 
 
-def plan_table(plan: dict[str, Any]) -> Table:
-    """What ``train --dry-run`` found."""
-    data, memory, steps = plan["data"], plan["memory"], plan["steps"]
-    training, validation, parameters = data["training"], data["validation"], plan["parameters"]
-    share = parameters["trainable"] / max(1, parameters["backbone"])
-    many, one = {"text": ("captions", "a pair"), "multimodal": ("samples", "a sample")}.get(
-        data["task"], ("images", "an image")
-    )
-    number, seen = training.get("captions", training.get("images")), "samples" if many == "samples" else "images"
-    rows = [
-        ("train on", f"{number:,} {many} of {training['identities']:,} identities"),
-        *_datasets(data.get("datasets", ()), many),
-        (
-            "validate on",
-            f"{validation['images']:,} {seen} of {validation['identities']:,} others, {validation['protocol']}"
-            if validation["images"]
-            else "nothing",
-        ),
-        ("steps", f"{steps['total']:,} ({steps['per_epoch']:,} an epoch)"),
-        ("trainable", f"{parameters['trainable']:,} parameters, {100 * share:.2f} % of the backbone's"),
-        ("delta", f"about {format_bytes(plan['bytes'])}"),
-        (
-            "autograd keeps",
-            f"{format_bytes(memory['activation_bytes_per_image'])} {one}, "
-            f"{format_bytes(memory['activation_bytes_per_batch'])} {_at_once(memory)}",
-        ),
-        ("memory", f"{format_bytes(memory['peak_bytes'])} at the most{_each(memory)} (expected)"),
-        *_frozen(plan["frozen"]),
-    ]
-    return _pairs(rows)
-
-
-def _at_once(memory: dict[str, Any]) -> str:
-    """What is kept at once, and what is done to keep no more."""
-    blocks, part, share = memory["recomputed_blocks"], memory["micro_batch"], memory["batch"]
-    again = f", {blocks} block{'s' * (blocks != 1)} computed again" if blocks else ""
-    whole = "a batch" if memory["processes"] == 1 else f"for {share} of a batch"
-    return f"{f'for {part} at once' if part and part < share else whole} (counted){again}"
-
-
-def _each(memory: dict[str, Any]) -> str:
-    return f" in each of {memory['processes']} processes" if memory["processes"] > 1 else ""
-
-
-def _frozen(frozen: dict[str, Any]) -> list[tuple[str, str]]:
-    """A line for what is computed once, where something is."""
-    if not frozen["applies"]:
-        return []
-    what = "features" if frozen["features"] else f"{frozen['blocks_skipped']} of {frozen['blocks']} blocks"
-    share = f"{100 * frozen['forward_flops_share']:.0f} % of the image tower's forward FLOPs"
-    return [("computed once", f"{what} of {frozen['images']:,} images, {share}, {format_bytes(frozen['bytes'])} kept")]
-
-
-def _datasets(datasets: Sequence[dict[str, Any]], many: str) -> list[tuple[str, str]]:
-    """A line a dataset of a join."""
-    rows = []
-    for place, part in enumerate(datasets, 1):
-        training, validation = part["training"], part["validation"]
-        number = training.get("captions", training.get("images"))
-        held = f"{validation['images']:,} of {validation['identities']:,} to validate on"
-        words = f"{number:,} {many} of {training['identities']:,} identities, {held}"
-        rows.append((f"  {place} {part['layout']}", words))
-    return rows
-
-
 def training_summary(result: dict[str, Any]) -> Table:
     """What a training left."""
     metrics, start = result["metrics"], result.get("start", {})
@@ -241,7 +178,7 @@ def training_summary(result: dict[str, Any]) -> Table:
                 f"(epoch {metrics['epoch']}, {metrics['protocol']}{before})",
             )
         )
-    return _pairs(rows)
+    return pairs(rows)
 
 
 def embed_summary(result: dict[str, Any]) -> Table:
@@ -252,16 +189,7 @@ def embed_summary(result: dict[str, Any]) -> Table:
         ("table", result["table"]),
         ("of", f"{backbone_name(result['backbone'])}, {names_of([result])[0]}"),
     ]
-    return _pairs(rows)
-
-
-def format_bytes(count: float) -> str:
-    """``1.2 MB``: powers of ten, one decimal below 100."""
-    for unit in ("B", "kB", "MB"):
-        if count < 999.5:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} GB" if count < 99.95 else f"{count:,.0f} GB"
+    return pairs(rows)
 
 
 def visible(text: str) -> str:
@@ -280,7 +208,7 @@ class Fitting:
         yield self.table if self.width <= options.max_width else self.narrow
 
 
-def _pairs(rows: Sequence[tuple[str, str]]) -> Table:
+def pairs(rows: Sequence[tuple[str, str]]) -> Table:
     from rich.table import Table
     from rich.text import Text
 

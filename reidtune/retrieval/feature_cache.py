@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from reidtune.data.record import Record
+from reidtune.files import forget_oldest, write_whole
 from reidtune.paths import cache_folder
 
 FORMAT = "1"
@@ -133,17 +133,12 @@ class FeatureCache:
                 keys = np.frombuffer(b"".join(key for key, _ in order), np.uint8).reshape(-1, _KEY_BYTES)
                 tensors |= {f"{kind}.keys": torch.from_numpy(keys.copy()), f"{kind}.features": table}
                 self._tables[kind] = [table]
-        temporary = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}.partial")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(save(tensors, {"reidtune-features": FORMAT}))
-            temporary.replace(self.path)
-        except OSError:
-            pass
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-        _make_room(self.path.parent, keep=self.path)
+        folder = self.path.parent
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path, save(tensors, {"reidtune-features": FORMAT}))
+        with contextlib.suppress(OSError):
+            forget_oldest(folder.glob("*.safetensors"), lambda total: total <= MOST_BYTES, keep=self.path)
 
 
 def record_key(record: Record, modalities: Sequence[str] = ()) -> bytes:
@@ -176,19 +171,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _make_room(folder: Path, keep: Path) -> None:
-    """Delete what was not used for longest until :data:`MOST_BYTES` hold the rest."""
-    with contextlib.suppress(OSError):
-        files = [(path, path.stat()) for path in folder.glob("*.safetensors")]
-        total = sum(status.st_size for _, status in files)
-        for path, status in sorted(files, key=lambda pair: pair[1].st_mtime_ns):
-            if total <= MOST_BYTES:
-                return
-            if path != keep:
-                path.unlink(missing_ok=True)
-                total -= status.st_size
 
 
 def _hash(content: bytes) -> bytes:

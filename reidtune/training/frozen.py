@@ -32,13 +32,15 @@ from reidtune.paths import cache_folder
 from reidtune.retrieval.feature_cache import code_stamp, record_key
 from reidtune.team import ALONE, Team, in_rounds
 from reidtune.training.precision import autocast
-from reidtune.training.row_file import DTYPES, DamagedError, file_bytes, lacking_room, map_rows, size, write_rows
+from reidtune.training.row_file import DTYPES, DamagedError, file_bytes, lacking_room, map_rows, write_rows
 from reidtune.training.schedule import plan_steps, sampler_for
 from reidtune.tuning.tuner import Tuner
+from reidtune.units import precise_bytes
 
 CHUNK = 64  # images computed at once; the same whoever computes them, so that the values are
 _SAMPLES = 3  # images computed again where a file is found
 _TOLERANCE = {"fp32": 1e-3, "bf16": 3e-2}  # of the largest entry; other weights are far beyond it
+_AUGMENTED = "images are augmented"
 _UNAUGMENTED = " ".join(f"--set augmentation.{name}=0" for name in ("flip", "pad", "erase"))
 
 Say = Callable[[str], None]
@@ -84,11 +86,15 @@ class Frozen:
     share: float
     stage: str | None = None
     reason: str | None = None
-    augmented: bool = False  # which is the only reason
 
     @property
     def layers(self) -> int:
         return self.model.backbone.image.layers
+
+    @property
+    def augmented(self) -> bool:
+        """Whether it is not done for that reason alone."""
+        return self.reason == _AUGMENTED
 
     @property
     def features(self) -> bool:
@@ -145,7 +151,7 @@ class Frozen:
     def sentence(self) -> str | None:
         """What the user should know: what is saved, or how it could be."""
         saved = f"{100 * self.share:.0f} % of the forward FLOPs of the image tower"
-        where = f"{size(self.bytes)} in {cache_folder() / 'frozen'}"
+        where = f"{precise_bytes(self.bytes)} in {cache_folder() / 'frozen'}"
         stays = "The image tower stays as it is"
         if not self.features:
             stays = f"The first {self.block} of {self.layers} blocks of the image tower stay as they are"
@@ -189,7 +195,7 @@ class Frozen:
                 found = again if found is None else found
             if found is None:
                 trouble = trouble or "another process deleted them"
-                what = f"{self._what()} {size(self.bytes)}, but {trouble}"
+                what = f"{self._what()} {precise_bytes(self.bytes)}, but {trouble}"
                 if began_with:
                     raise ReidtuneError(
                         f"The run has read rows that it computed once: {what}.",
@@ -273,13 +279,12 @@ def find_frozen(config: RunConfig, method: Method, model: Model, records: Sequen
         elif reads <= len(images):
             reason = "no image is read twice"
         elif augmented:
-            reason = "images are augmented"
+            reason = _AUGMENTED
     shape, share = _probe(model, block) if block else ((), 0.0)
     places = _places(records, images, model.modalities)
     dtype = "fp32" if block > tower.layers else config.training.precision
     name = None if stage is None else stage.name
-    augments = reason == "images are augmented"
-    return Frozen(model, config, images, places, block, shape, dtype, share, name, reason, augments)
+    return Frozen(model, config, images, places, block, shape, dtype, share, name, reason)
 
 
 def _places(records: Sequence[Record], images: Sequence[ImageFile], modalities: Sequence[str]) -> Tensor:

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reidtune.errors import SettingsError
-from reidtune.settings import parse_bytes
 from reidtune.training.footprint import Footprint, held_bytes, input_bytes, layers_of, measure, set_recomputed
 from reidtune.training.memory import Cost, give_back_at_once, give_back_holes
 from reidtune.training.prepare import Prepared
-from reidtune.training.row_file import size
+from reidtune.units import parse_bytes, precise_bytes
 
 _SMALL = 4  # samples at once, below which blocks are rather computed again
 _READ_AHEAD = 2  # batches of images that are there at once
@@ -39,7 +38,7 @@ class MemoryChoice:
         if self.micro_batch:
             done.append(f"{self.micro_batch} samples go through the towers at once, in two passes")
         what = " and ".join(done) or "nothing has to be done"
-        return f"To fit {size(budget)}, {what}; {size(self.peak)} are expected at the most."
+        return f"To fit {precise_bytes(budget)}, {what}; {precise_bytes(self.peak)} are expected at the most."
 
 
 Measure = Callable[[int], Footprint]
@@ -97,8 +96,8 @@ def choose(
             return choice(blocks, -(-batch // -(-batch // parts[blocks])))  # parts of equal size
     needed = held + footprint(most).peak.of(1 if micro_batch == "auto" else count)
     raise SettingsError(
-        f"The training does not fit {size(budget)}: at least {size(needed)} are needed"
-        + (f", of which {size(held)} are held before the first step" if room < 0 else "")
+        f"The training does not fit {precise_bytes(budget)}: at least {precise_bytes(needed)} are needed"
+        + (f", of which {precise_bytes(held)} are held before the first step" if room < 0 else "")
         + (" with the whole batch at once." if micro_batch == "none" and batch > 1 else "."),
         "Give it more --memory, or take a smaller --image-size or backbone, or a method that keeps less."
         if micro_batch == "auto"

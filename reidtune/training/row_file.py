@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import struct
 import time
@@ -16,6 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from reidtune.files import forget_oldest, whole_file
+from reidtune.units import precise_bytes
 
 MOST_BYTES = 40 * 10**9  # of all files together; the ones unused for longest go first
 LEFT_FREE = 10**9  # bytes of the disk that stay free for everybody else
@@ -53,26 +55,18 @@ def write_rows(
     """
     header = _header(key, shape, count, dtype)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     checks: list[int] = []
-    try:
-        with temporary.open("xb") as file:
-            file.write(header)
-            for part in parts:
-                for row in part.to("cpu", DTYPES[dtype]).contiguous():
-                    content = row.view(torch.uint8).numpy().data
-                    file.write(content)
-                    checks.append(zlib.crc32(content))
-                progress(len(checks), count)
-            if len(checks) != count:
-                raise ValueError(f"{len(checks)} rows came, {count} were announced")
-            file.write(torch.tensor(checks, dtype=torch.int64).numpy().data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with whole_file(path) as file:
+        file.write(header)
+        for part in parts:
+            for row in part.to("cpu", DTYPES[dtype]).contiguous():
+                content = row.view(torch.uint8).numpy().data
+                file.write(content)
+                checks.append(zlib.crc32(content))
+            progress(len(checks), count)
+        if len(checks) != count:
+            raise ValueError(f"{len(checks)} rows came, {count} were announced")
+        file.write(torch.tensor(checks, dtype=torch.int64).numpy().data)
 
 
 def map_rows(path: Path, key: str, shape: tuple[int, ...], count: int, dtype: str) -> Tensor:
@@ -113,40 +107,26 @@ def lacking_room(path: Path, needed: int) -> str | None:
     """Why ``needed`` more bytes should not be written to ``path``, as a sentence; ``None``: they may. Files in its
     folder that were not used for longest are deleted first, and what killed processes left half-written."""
     if needed > MOST_BYTES:
-        return f"that is more than the {size(MOST_BYTES)} that are kept in {path.parent}"
+        return f"that is more than the {precise_bytes(MOST_BYTES)} that are kept in {path.parent}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path.parent)
-        files = sorted(((file, file.stat()) for file in path.parent.glob("*.safetensors")), key=_last_used)
-        total = sum(status.st_size for _, status in files)
-        for file, status in files:
-            if total + needed <= MOST_BYTES and _free(path.parent) >= needed + LEFT_FREE:
-                break
-            if file != path:
-                file.unlink(missing_ok=True)
-                total -= status.st_size
+        forget_oldest(
+            path.parent.glob("*.safetensors"),
+            lambda total: total + needed <= MOST_BYTES and _free(path.parent) >= needed + LEFT_FREE,
+            keep=path,
+        )
         free = _free(path.parent)
     except OSError as error:
         return f"{path.parent} cannot be written ({error.strerror or error})"
     if free < needed + LEFT_FREE:
-        return f"the disk of {path.parent} has {size(free)} free, of which {size(LEFT_FREE)} are left to others"
+        there, left = precise_bytes(free), precise_bytes(LEFT_FREE)
+        return f"the disk of {path.parent} has {there} free, of which {left} are left to others"
     return None
-
-
-def size(count: float) -> str:
-    """A number of bytes in words."""
-    for unit, one in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= one:
-            return f"{count / one:.3g} {unit}"
-    return f"{count:.0f} bytes"
 
 
 def _free(folder: Path) -> int:
     return shutil.disk_usage(folder).free
-
-
-def _last_used(pair: tuple[Path, os.stat_result]) -> int:
-    return pair[1].st_mtime_ns
 
 
 def _remove_stale(folder: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from reidtune.training import row_file
-from reidtune.training.row_file import DamagedError, file_bytes, lacking_room, map_rows, size, write_rows
+from reidtune.training.row_file import DamagedError, file_bytes, lacking_room, map_rows, write_rows
 
 SHAPE = (3, 4)
 Usage = namedtuple("Usage", "total used free")
@@ -115,7 +115,3 @@ def test_a_disk_without_room_is_said(tmp_path, monkeypatch):
     assert "has 1.5 GB free, of which 1 GB are left" in lacking_room(tmp_path / "n.safetensors", 600_000_000)
     (tmp_path / "file").touch()
     assert "cannot be written" in lacking_room(tmp_path / "file" / "n.safetensors", 1)
-
-
-def test_sizes_in_words():
-    assert [size(count) for count in (12, 1234, 5_120_000, 5.12e9)] == ["12 bytes", "1.23 kB", "5.12 MB", "5.12 GB"]
