@@ -27,6 +27,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of the test's own, which is not there yet."""
+    monkeypatch.setenv("REIDTUNE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
 def golden() -> Path:
     """The folder of reference numbers; each file has a .json beside it that explains it."""
     return GOLDEN

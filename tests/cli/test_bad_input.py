@@ -20,9 +20,8 @@ def world(small_world, tmp_path):
 
 
 @pytest.fixture
-def options(small_backbone):
-    folder = small_backbone.architecture.folder
-    return [f"--backbone=local-dir:{folder}", "--image-size=32x16", "--batch-size=8", "--workers=0", "-q"]
+def options(options):
+    return [*options, "-q"]
 
 
 @pytest.fixture

@@ -1,21 +1,12 @@
 """The commands as a newcomer runs them: what they print, what they leave, what --json promises."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
 from reidtune.cli.app import run
-
-
-@pytest.fixture
-def options(small_backbone):
-    folder = small_backbone.architecture.folder
-    return [f"--backbone=local-dir:{folder}", "--image-size=32x16", "--batch-size=8", "--workers=0"]
+from tests.cli.signalled import signalled
 
 
 @pytest.fixture
@@ -170,23 +161,10 @@ def test_demo_writes_three_layouts_and_never_overwrites(capsys, tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_prints_how_to_go_on(small_world, options, tmp_path, number, code):
     output = tmp_path / "run"
-    command = [sys.executable, "-m", "reidtune", "train", str(small_world), *options, "--steps=100000"]
-    process = subprocess.Popen(
-        [*command, "--output", str(output), "--set", "training.validate_every=100000"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while not (output / "metrics.csv").exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-        process.send_signal(number)
-        out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == code
+    words = ["train", str(small_world), *options, "--steps=100000"]
+    words += ["--output", str(output), "--set", "training.validate_every=100000"]
+    returned, out, err = signalled(words, output / "metrics.csv", number)
+    assert returned == code
     assert f"reidtune train {small_world} --resume {output}" in " ".join(err.split())
     assert "Traceback" not in err
     assert out == ""

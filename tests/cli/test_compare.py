@@ -2,29 +2,16 @@
 
 import csv
 import json
-import os
 import shlex
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 from PIL import Image
 
 from reidtune.cli.app import run
+from tests.cli.signalled import signalled
 
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """Where runs/ would appear."""
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def options(small_backbone):
-    folder = small_backbone.architecture.folder
-    return [f"--backbone=local-dir:{folder}", "--image-size=32x16", "--batch-size=8", "--workers=0"]
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 @pytest.fixture(scope="module")
@@ -154,24 +141,9 @@ def test_ctrl_c_leaves_130_and_the_command_that_goes_on(small_world, options, tm
     out = tmp_path / "out folder"
     words = ["compare", str(small_world), "--methods", "lora", "--seeds", "1", *options, "--steps=4000"]
     words += ["--output", str(out)]
-    command = [sys.executable, "-m", "reidtune", *words, "--force"]
-    process = subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        deadline = time.monotonic() + 120
-        trained = out / "lora-seed1" / "metrics.csv"
-        while not trained.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130, stderr
+    trained = out / "lora-seed1" / "metrics.csv"
+    code, stdout, stderr = signalled([*words, "--force"], trained, signal.SIGINT)
+    assert code == 130, stderr
     assert stdout == "" and "Traceback" not in stderr
     assert "Interrupted at step" in stderr
     [hint] = [line for line in stderr.splitlines() if line.startswith("Go on with: ")]

@@ -20,9 +20,8 @@ def world(small_world, tmp_path):
 
 
 @pytest.fixture
-def options(small_backbone, tmp_path):
-    folder = small_backbone.architecture.folder
-    return [f"--backbone=local-dir:{folder}", "--image-size=32x16", "--batch-size=8", "--steps=2", "--workers=0"]
+def options(options):
+    return [*options, "--steps=2"]
 
 
 def refused(capsys, code, *sentences, arguments):

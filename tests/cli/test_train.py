@@ -9,17 +9,12 @@ import pytest
 from reidtune.cli.app import run
 from reidtune.delta import read_tensors
 
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """Where runs/ would appear."""
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 @pytest.fixture(scope="module")
-def options(small_backbone):
-    folder = small_backbone.architecture.folder
-    return [f"--backbone=local-dir:{folder}", "--image-size=32x16", "--batch-size=8", "--workers=0", "--lr=0.05"]
+def options(options):
+    return [*options, "--lr=0.05"]
 
 
 @pytest.fixture(scope="module")

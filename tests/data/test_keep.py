@@ -7,14 +7,10 @@ from reidtune.data import keep as module
 from reidtune.data import kept_pixels
 from reidtune.data.keep import keep_pixels
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 PREPROCESS = Preprocess(16, 8, (0.5, 0.4, 0.3), (0.5, 0.25, 0.2))
 Usage = namedtuple("Usage", "total used free")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("REIDTUNE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture

@@ -18,13 +18,10 @@ from reidtune.data.reading import reading
 from reidtune.data.record import ImageFile, Record
 from reidtune.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 PREPROCESS = Preprocess(16, 8, (0.5, 0.4, 0.3), (0.5, 0.25, 0.2))
 BATCHES = [[0, 1, 2, 3], [4, 5, 0, 1], [2, 3, 4, 5]]
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("REIDTUNE_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
-from reidtune.retrieval.embed import embed_texts
+from reidtune.retrieval.embed import embed_both, embed_texts
+from tests.retrieval import colours
 
 CAPTIONS = ["a red coat", "a hat", "a red coat", "blue shoes", "a hat", "a bag"]
 
@@ -43,3 +45,21 @@ def test_progress_counts_different_captions_by_batch():
 def test_no_gradient_is_kept():
     weight = torch.ones(12, requires_grad=True)
     assert not embed_texts(lambda ids: ids * weight, CAPTIONS, tokenize).requires_grad
+
+
+def test_features_are_unit_rows_in_the_order_of_the_records(person):
+    query, gallery = [person(1, 40)], [person(1, 20), person(2, 70)]
+    one, other = embed_both(colours.encode, colours.PREPROCESS, query, gallery, batch_size=2)
+    angles = torch.rad2deg(torch.atan2(*torch.cat([one, other]).T.flip(0)))
+    assert angles.tolist() == pytest.approx([40, 20, 70], abs=0.5)
+    assert torch.cat([one, other]).norm(dim=1).tolist() == pytest.approx([1, 1, 1])
+
+
+def test_a_record_in_query_and_gallery_is_embedded_once(person):
+    records = [person(1, 10), person(1, 20), person(2, 60), person(2, 80)]
+    seen = []
+    one, other = embed_both(
+        colours.encode, colours.PREPROCESS, records[1:], records, batch_size=3, progress=seen.append
+    )
+    assert seen == [3, 1]
+    assert torch.equal(one, other[1:])

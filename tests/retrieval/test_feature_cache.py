@@ -13,12 +13,9 @@ from reidtune.retrieval import feature_cache
 from reidtune.retrieval.embed import embed_records, embed_texts
 from reidtune.retrieval.feature_cache import FeatureCache, code_stamp, record_key
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 PREPROCESS = Preprocess(4, 4, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bicubic")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("REIDTUNE_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

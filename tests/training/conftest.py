@@ -9,19 +9,27 @@ from tests.training.runs import start
 
 
 @pytest.fixture(scope="session")
-def run_settings(small_backbone):
+def least(small_backbone):
+    """What every run of LoRA on the small backbone has; files that try other settings add them."""
     return {
         "method": "lora",
         "backbone.name": f"local-dir:{small_backbone.architecture.folder}",
         "backbone.image_size": "32x16",
+        "training.batch_size": 8,
+        "training.workers": 0,
+        "data.validation_fraction": 0.3,
+    }
+
+
+@pytest.fixture(scope="session")
+def run_settings(least):
+    return {
+        **least,
         "settings.dropout": 0.1,
         "optimiser.lr": 3e-3,
         "training.epochs": 3,
-        "training.batch_size": 8,
-        "training.workers": 0,
         "training.validate_every": 1,
         "augmentation.pad": 2,
-        "data.validation_fraction": 0.3,
     }
 
 

@@ -16,27 +16,20 @@ from reidtune.training.state import load_state
 from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 PLAIN = {"augmentation.flip": 0.0, "augmentation.pad": 0, "augmentation.erase": 0.0}
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("REIDTUNE_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture
-def flags(small_backbone):
+def flags(least):
     return {
+        **least,
         "method": "adapter",
-        "backbone.name": f"local-dir:{small_backbone.architecture.folder}",
-        "backbone.image_size": "32x16",
         "settings.blocks": 1,
         "settings.width": 4,
         "optimiser.lr": 3e-3,
         "training.epochs": 2,
-        "training.batch_size": 8,
-        "training.workers": 0,
-        "data.validation_fraction": 0.3,
         **PLAIN,
     }
 

@@ -15,27 +15,19 @@ from reidtune.training.state import load_state
 from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 LAST = 16  # steps: 2 epochs of 8
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("REIDTUNE_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture
-def flags(small_backbone):
+def flags(least):
     return {
-        "method": "lora",
-        "backbone.name": f"local-dir:{small_backbone.architecture.folder}",
-        "backbone.image_size": "32x16",
+        **least,
         "optimiser.lr": 3e-3,
         "training.epochs": 2,
-        "training.batch_size": 8,
-        "training.workers": 0,
         "training.image_cache": "none",
         "augmentation.pad": 2,
-        "data.validation_fraction": 0.3,
     }
 
 

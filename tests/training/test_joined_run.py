@@ -20,16 +20,11 @@ COLUMNS = {"path": "file", "identity": "Name", "camera": "cam"}
 
 
 @pytest.fixture
-def flags(small_backbone):
+def flags(least):
     return {
-        "method": "lora",
-        "backbone.name": f"local-dir:{small_backbone.architecture.folder}",
-        "backbone.image_size": "32x16",
+        **least,
         "training.epochs": 2,
-        "training.batch_size": 8,
-        "training.workers": 0,
         "augmentation.pad": 2,
-        "data.validation_fraction": 0.3,
         "data.columns": COLUMNS,
     }
 

@@ -11,26 +11,17 @@ from reidtune.training.run import open_run
 from reidtune.training.state import load_state
 from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent
+from tests.training.runs import start
 
 
 @pytest.fixture
-def flags(small_backbone):
+def flags(least):
     return {
-        "method": "lora",
-        "backbone.name": f"local-dir:{small_backbone.architecture.folder}",
-        "backbone.image_size": "32x16",
+        **least,
         "training.steps": 6,
-        "training.batch_size": 8,
         "training.instances": 2,
-        "training.workers": 0,
         "training.validate_every": 9,
-        "data.validation_fraction": 0.3,
     }
-
-
-def start(world, flags, output, reporter=None):
-    run = open_run(str(world), None, flags, output=output)
-    return run.train(run.prepare(), reporter or Silent())
 
 
 @pytest.mark.parametrize("name", ["arcface", "circle", "center"])

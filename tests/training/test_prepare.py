@@ -11,15 +11,8 @@ from reidtune.training.run import open_run
 
 
 @pytest.fixture
-def flags(small_backbone):
-    return {
-        "method": "lora",
-        "backbone.name": f"local-dir:{small_backbone.architecture.folder}",
-        "backbone.image_size": "32x16",
-        "training.batch_size": 8,
-        "training.workers": 0,
-        "data.validation_fraction": 0.3,
-    }
+def flags(least):
+    return dict(least)
 
 
 @pytest.mark.parametrize(

@@ -5,31 +5,22 @@ import torch
 
 from reidtune.delta import read_tensors
 from reidtune.methods import registry
-from reidtune.training.run import open_run
 from reidtune.training.state import load_state
 from reidtune.training.stop import Interrupted
-from tests.training.reporter import InterruptAt, Silent
-from tests.training.runs import go_on
+from tests.training.reporter import InterruptAt
+from tests.training.runs import go_on, start
 
 
 @pytest.fixture
-def flags(small_backbone, monkeypatch):
+def flags(least, monkeypatch):
     monkeypatch.setitem(registry._PAGES, "staged", "tests.training.staged:Staged")
     return {
+        **least,
         "method": "staged",
-        "backbone.name": f"local-dir:{small_backbone.architecture.folder}",
-        "backbone.image_size": "32x16",
         "optimiser.lr": 3e-3,
         "training.steps": 9,
-        "training.batch_size": 8,
-        "training.workers": 0,
         "data.validation_fraction": 0.0,
     }
-
-
-def start(world, flags, output, reporter=None):
-    run = open_run(str(world), None, flags, output=output)
-    return run.train(run.prepare(), reporter or Silent())
 
 
 def tensors_after(world, flags, output, step):

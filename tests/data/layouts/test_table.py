@@ -1,22 +1,9 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from reidtune.data import open_dataset
 from reidtune.errors import DataError, SettingsError
-
-
-@pytest.fixture
-def table(tmp_path):
-    def write(text, name="table.csv"):
-        path = tmp_path / name
-        path.write_text(text if isinstance(text, str) else "".join(json.dumps(row) + "\n" for row in text), "utf-8")
-        return path
-
-    return write
-
 
 FULL = """path,identity,camera,scene,split,caption
 train/1.jpg,ann,left,3,train,

@@ -1,22 +1,9 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from reidtune.data import open_dataset
 from reidtune.errors import DataError, SettingsError
-
-
-@pytest.fixture
-def table(tmp_path):
-    def write(text, name="table.csv"):
-        path = tmp_path / name
-        path.write_text(text if isinstance(text, str) else "".join(json.dumps(row) + "\n" for row in text), "utf-8")
-        return path
-
-    return write
-
 
 WIDE = """path_RGB,path_nir,path_Depth,identity,camera,split
 rgb/1.jpg,ni/1.jpg,d/1.png,ann,1,train
