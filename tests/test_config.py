@@ -20,7 +20,6 @@ from reidtune.config import (
 )
 from reidtune.errors import SettingsError
 from reidtune.recipes import recipe_names
-from reidtune.settings import parse_bytes
 
 
 def recipe(folder: Path, text: str) -> str:
@@ -277,14 +276,6 @@ def test_what_a_resumed_run_changes_is_written_as_flags():
     ]
     found = replace_values(old, {"training.memory": "none", "training.workers": "auto"}).training
     assert (found.memory, found.workers) == (None, None)
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [("8GB", 8e9), ("8gb", 8e9), ("7.5 GiB", 7.5 * 2**30), ("900M", 9e8), (" 64 KiB ", 65536), ("2000000", 2e6)],
-)
-def test_amounts_of_memory(text, count):
-    assert parse_bytes(text) == count
 
 
 @pytest.mark.parametrize("text", ["0", "0GB", "8", "-3GB", "8 apples", "GB", "1e9"])

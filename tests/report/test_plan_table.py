@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reidtune.report.tables import plan_table
+from reidtune.report.plan_table import plan_table
 from tests.report.evaluated import render, words
 
 MEMORY = {

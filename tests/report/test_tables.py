@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from reidtune.report.tables import format_bytes, metrics_table, training_summary, visible
+from reidtune.report.tables import metrics_table, training_summary, visible
 from tests.report.evaluated import render, result, text_result, words
 
 LONG = {
@@ -178,24 +178,6 @@ def test_training_summary_gives_the_gain():
     assert "before" not in words(render(training_summary({**summary, "start": {}})))
     long = {**summary, "delta": "runs/[red]/" + 30 * "ab-" + "/delta.safetensors"}
     assert long["delta"] in "".join(line[12:].strip() for line in render(training_summary(long), width=40))
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (123_456, "123 kB"),
-        (99_960, "100 kB"),
-        (999_700, "1.0 MB"),
-        (1_181_000, "1.2 MB"),
-        (7_340_000_000, "7.3 GB"),
-        (12_345_000_000_000, "12,345 GB"),
-    ],
-)
-def test_bytes_in_powers_of_ten(count, text):
-    assert format_bytes(count) == text
 
 
 def test_importing_the_tables_loads_neither_rich_nor_torch():

@@ -10,7 +10,7 @@ from reidtune.cli.app import run as command
 from reidtune.data import open_dataset
 from reidtune.delta import read_header
 from reidtune.errors import SettingsError
-from reidtune.report.tables import plan_table
+from reidtune.report.plan_table import plan_table
 from reidtune.training.plan import dry_run
 from reidtune.training.run import open_run
 from reidtune.training.stop import Interrupted
