@@ -16,7 +16,7 @@ from reidtune.delta import read_header
 from reidtune.embedding import embed_to_file
 from reidtune.errors import DeltaError, SettingsError
 from reidtune.evaluation import plan_evaluation
-from reidtune.training.run import open_run
+from reidtune.training.open import open_run
 from tests.training.reporter import Silent
 
 SETTINGS = {"camera_embedding": "camera", "cameras": [0, 1, 2]}

@@ -29,8 +29,8 @@ from reidtune.config import parse_set
 from reidtune.data import open_dataset
 from reidtune.evaluation import evaluate_dataset
 from reidtune.methods.registry import find_method, method_names
+from reidtune.training.open import open_run
 from reidtune.training.plan import dry_run
-from reidtune.training.run import open_run
 from reidtune.units import format_bytes
 
 

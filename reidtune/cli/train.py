@@ -90,7 +90,7 @@ def train(
     from reidtune.data.layouts.columns import options_of
     from reidtune.errors import SettingsError
     from reidtune.launch import launched
-    from reidtune.training.run import open_run
+    from reidtune.training.open import open_run
 
     launch = launched()
     first = launch is None or launch.rank == 0

@@ -16,7 +16,8 @@ from reidtune.methods.base import EVERYTHING
 from reidtune.methods.registry import find_method
 from reidtune.recipes.emit import OFF
 from reidtune.training.folder import RECIPE_FILE
-from reidtune.training.run import Run, open_run
+from reidtune.training.open import open_run
+from reidtune.training.run import Run
 
 FREE = tuple(f"training.{name}" for name in FREE_NAMES)  # a comparison may go on with others
 LENGTH = ("training.epochs", "training.steps")  # one of them says the other's part

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,11 @@ def name_of(sources: Sequence[str]) -> str:
         source.replace(":", "-") if source in DEMOS else Path(source).expanduser().resolve().stem for source in sources
     ]
     return re.sub(r"[^\w.-]+", "-", "+".join(names))[:_LONGEST_NAME] or "data"
+
+
+def data_arguments(sources: Sequence[str]) -> str:
+    """``A --data B --data C``, quoted for a shell."""
+    return " --data ".join(shlex.quote(source) for source in sources)
 
 
 def start_folder(run: Path, recipe: str, sources: Sequence[str], device: object, init_from: Path | None) -> None:

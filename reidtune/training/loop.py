@@ -52,10 +52,10 @@ class Task:
     """Everything that a training needs, made ready by :mod:`reidtune.training.run`.
 
     ``records`` are the samples: of one caption each where ``kind`` is ``text``; ``frozen`` says what of them is
-    computed once. ``labels`` maps identities to classes
-    0..C−1; ``validate`` gives metrics of the model as it is, or ``None`` without a validation set; ``save`` writes the
-    delta file of the tuner as it is. ``identity`` is what a resumed run must agree with, ``team`` the processes that
-    train together: all hold the same tensors, and compute their share of each batch.
+    computed once. ``labels`` maps identities to classes 0..C−1; ``validate`` gives metrics of the model as it is, or
+    ``None`` without a validation set; ``save`` writes the delta file of the tuner as it is. ``identity`` is what a
+    resumed run must agree with, ``team`` the processes that train together: all hold the same tensors, and compute
+    their share of each batch.
     """
 
     config: RunConfig

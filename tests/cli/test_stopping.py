@@ -47,7 +47,7 @@ def go_on(server, run, whole):
 @pytest.mark.parametrize(
     ("number", "code", "during"),
     [
-        (signal.SIGTERM, 143, "reidtune.training.run:open_datasets"),
+        (signal.SIGTERM, 143, "reidtune.training.open:open_datasets"),
         (signal.SIGINT, 130, "reidtune.training.prepare:check_files"),
         (signal.SIGTERM, 143, "reidtune.training.prepare:load_backbone"),
     ],

@@ -10,8 +10,8 @@ import pytest
 from reidtune.delta import read_file, read_header
 from reidtune.errors import DataError, SettingsError
 from reidtune.evaluation import evaluate_dataset
+from reidtune.training.open import open_run
 from reidtune.training.plan import dry_run
-from reidtune.training.run import open_run
 from tests.comparison.comparing import STEPS, Steps, by_name, call
 from tests.training.reporter import Silent
 

@@ -12,7 +12,7 @@ from reidtune.losses.identity import cross_entropy_smooth
 from reidtune.losses.triplet import batch_hard_triplet
 from reidtune.methods.clip_reid import ClipReid, ClipReidSettings
 from reidtune.model import Model
-from reidtune.training.run import open_run
+from reidtune.training.open import open_run
 from reidtune.tuning.tuner import Tuner
 from tests.training.reporter import Silent
 

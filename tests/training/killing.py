@@ -59,7 +59,7 @@ def serve():
         print(json.dumps(found), file=answers, flush=True)
 
     from reidtune.methods import registry
-    from reidtune.training.run import open_run
+    from reidtune.training.open import open_run
 
     registry._PAGES["staged"] = "tests.training.staged:Staged"
     known = {}
@@ -91,7 +91,7 @@ def _child(task, opened, prepared, writing):
     """Start the run, or go on with it, whatever there is in its folder."""
     from reidtune.training import loop
     from reidtune.training.folder import holds_run
-    from reidtune.training.run import open_run
+    from reidtune.training.open import open_run
     from tests.training.reporter import Silent
 
     code = 1

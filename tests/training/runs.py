@@ -1,6 +1,6 @@
 """Trainings as the tests of this room run them."""
 
-from reidtune.training.run import open_run
+from reidtune.training.open import open_run
 from tests.training.reporter import Silent
 
 

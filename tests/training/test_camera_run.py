@@ -13,7 +13,7 @@ from reidtune.embedding import embed_to_file
 from reidtune.errors import SettingsError
 from reidtune.evaluation import evaluate_dataset
 from reidtune.export.formats import export_delta
-from reidtune.training.run import open_run
+from reidtune.training.open import open_run
 from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent
 

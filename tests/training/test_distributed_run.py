@@ -9,7 +9,7 @@ import pytest
 from reidtune.delta import read_tensors
 from reidtune.errors import DataError, ReidtuneError
 from reidtune.team import ALONE
-from reidtune.training.run import open_run
+from reidtune.training.open import open_run
 from reidtune.training.state import load_state
 from reidtune.training.stop import Interrupted
 from tests.training.processes import several

@@ -10,8 +10,8 @@ from reidtune.errors import ReidtuneError
 from reidtune.paths import cache_folder
 from reidtune.training import frozen as module
 from reidtune.training import row_file
+from reidtune.training.open import open_run
 from reidtune.training.plan import dry_run
-from reidtune.training.run import open_run
 from reidtune.training.state import load_state
 from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent

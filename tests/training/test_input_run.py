@@ -10,7 +10,7 @@ import pytest
 from reidtune.data import loader as loader_module
 from reidtune.data.workers import Workers
 from reidtune.errors import ReidtuneError
-from reidtune.training.run import open_run
+from reidtune.training.open import open_run
 from reidtune.training.state import load_state
 from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent

@@ -11,8 +11,8 @@ from reidtune.data import open_dataset
 from reidtune.delta import read_header
 from reidtune.errors import SettingsError
 from reidtune.report.plan_table import plan_table
+from reidtune.training.open import open_run
 from reidtune.training.plan import dry_run
-from reidtune.training.run import open_run
 from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent
 

@@ -10,7 +10,7 @@ from reidtune.training import memory_plan
 from reidtune.training.footprint import Footprint, _largest, measure, set_recomputed
 from reidtune.training.memory import Cost, peak_bytes, saved_bytes
 from reidtune.training.memory_plan import choose, plan_memory, settle
-from reidtune.training.run import open_run
+from reidtune.training.open import open_run
 
 LAYERS, BATCH = 12, 64
 

@@ -7,7 +7,7 @@ import torch
 
 from reidtune.delta import read_tensors
 from reidtune.errors import SettingsError
-from reidtune.training.run import open_run
+from reidtune.training.open import open_run
 from reidtune.training.state import load_state
 from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent

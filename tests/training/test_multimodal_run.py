@@ -7,8 +7,8 @@ from reidtune.data import open_dataset
 from reidtune.delta import read_header, read_tensors
 from reidtune.errors import SettingsError
 from reidtune.training.batches import BatchSource
+from reidtune.training.open import open_run
 from reidtune.training.plan import dry_run
-from reidtune.training.run import open_run
 from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent
 

@@ -51,7 +51,7 @@ REMEMBERED = []
 
 
 def failed(world, settings, run):
-    from reidtune.training.run import open_run
+    from reidtune.training.open import open_run
 
     opened = open_run(str(world), None, settings, output=run)
     prepared = opened.prepare()

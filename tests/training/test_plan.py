@@ -3,8 +3,8 @@ import pytest
 from reidtune.config import RunConfig
 from reidtune.errors import SettingsError
 from reidtune.methods.base import Stage
+from reidtune.training.open import open_run
 from reidtune.training.plan import dry_run
-from reidtune.training.run import open_run
 from reidtune.training.schedule import plan_steps
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from reidtune.errors import SettingsError
-from reidtune.training.run import open_run
+from reidtune.training.open import open_run
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from reidtune import load
 from reidtune.delta import read_header, verify
 from reidtune.errors import DataError, ReidtuneError, SettingsError
 from reidtune.training.folder import name_of, start_folder
-from reidtune.training.run import open_run
+from reidtune.training.open import open_run
 from reidtune.training.state import load_state
 from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent

@@ -6,7 +6,7 @@ import pytest
 
 from reidtune.delta import read_header, read_tensors, write_delta
 from reidtune.errors import DeltaError, SettingsError
-from reidtune.training.run import open_run
+from reidtune.training.open import open_run
 from tests.training.reporter import Silent
 
 

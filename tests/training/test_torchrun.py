@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from reidtune.delta import read_tensors
-from reidtune.training.run import open_run
+from reidtune.training.open import open_run
 from reidtune.training.state import load_state
 from tests.training.reporter import Silent
 
