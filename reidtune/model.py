@@ -96,10 +96,18 @@ class Model:
         """Features of a batch's images, not normalised: [B, D], or [B, M · D] of samples of M modalities;
         differentiable in the tuner."""
         batch = batch.to(self.backbone.device)
-        assert batch.images is not None
-        if batch.images.ndim == 5:
+        if self.has_samples(batch):
             return join(self.encode_modalities(batch), present_of(batch))
-        return self.encode_images(batch.images, image_walk(batch))
+        return self.encode_inputs(batch, image_walk(batch))
+
+    def has_samples(self, batch: Batch) -> bool:
+        """Whether the batch is one of samples of several modalities."""
+        return bool(self.modalities) if batch.images is None else batch.images.ndim == 5
+
+    def encode_inputs(self, batch: Batch, walk: Walk) -> Tensor:
+        """Features [B, D] of the batch's images, or of what stands for them."""
+        assert batch.inputs is not None
+        return (self.encode_frozen if batch.images is None else self.encode_images)(batch.inputs, walk)
 
     def encode_modalities(self, batch: Batch, walk: Walk | None = None, images: Tensor | None = None) -> Tensor:
         """Features [B, M, D] of images [B, M, 3, H, W], zeros where a modality is missing. All images go through the

@@ -220,15 +220,13 @@ class Method(ABC):
         outputs: dict[str, Tensor] = {}
         walks = []
         if batch.inputs is not None:
-            several = bool(model.modalities) if batch.images is None else batch.images.ndim == 5
-            if several:
+            if model.has_samples(batch):
                 images, walk = modality_walk(batch)
                 outputs["image"] = model.encode_modalities(batch, walk, images)
                 outputs["present"] = present_of(batch)
             else:
                 walk = image_walk(batch)
-                encode = model.encode_frozen if batch.images is None else model.encode_images
-                outputs["image"] = encode(batch.inputs, walk)
+                outputs["image"] = model.encode_inputs(batch, walk)
             walks.append(walk)
         if batch.texts is not None:
             walks.append(text_walk(batch))

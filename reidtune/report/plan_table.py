@@ -39,7 +39,8 @@ def plan_table(plan: dict[str, Any]) -> Table:
             f"{format_bytes(memory['activation_bytes_per_batch'])} {_at_once(memory)}",
         ),
         ("memory", f"{format_bytes(memory['peak_bytes'])} at the most{_each(memory)} (expected)"),
-        *_frozen(plan["frozen"]),
+        *_frozen(plan["frozen"], "images"),
+        *_frozen(plan["frozen"]["validation"], "validation images"),
     ]
     return pairs(rows)
 
@@ -56,13 +57,15 @@ def _each(memory: dict[str, Any]) -> str:
     return f" in each of {memory['processes']} processes" if memory["processes"] > 1 else ""
 
 
-def _frozen(frozen: dict[str, Any]) -> list[tuple[str, str]]:
-    """A line for what is computed once, where something is."""
+def _frozen(frozen: dict[str, Any], images: str) -> list[tuple[str, str]]:
+    """A line for what is computed once of some images, where something is."""
     if not frozen["applies"]:
         return []
     what = "features" if frozen["features"] else f"{frozen['blocks_skipped']} of {frozen['blocks']} blocks"
     share = f"{100 * frozen['forward_flops_share']:.0f} % of the image tower's forward FLOPs"
-    return [("computed once", f"{what} of {frozen['images']:,} images, {share}, {format_bytes(frozen['bytes'])} kept")]
+    return [
+        ("computed once", f"{what} of {frozen['images']:,} {images}, {share}, {format_bytes(frozen['bytes'])} kept")
+    ]
 
 
 def _datasets(datasets: Sequence[dict[str, Any]], many: str) -> list[tuple[str, str]]:

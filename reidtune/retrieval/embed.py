@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -21,6 +22,8 @@ from reidtune.team import ALONE, Team, in_rounds
 Encode = Callable[[Batch], Tensor]
 EncodeTexts = Callable[[Tensor], Tensor]
 Tokenizer = Callable[[list[str]], Tensor]
+Frozen = Callable[[Sequence[Record]], Tensor]
+"""Records to what stands for their images, see :class:`reidtune.data.batch.Batch`; no file is read then."""
 T = TypeVar("T")
 
 
@@ -35,19 +38,23 @@ def embed_records(
     progress: Callable[[int], None] | None = None,
     modalities: Sequence[str] = (),
     cache: FeatureCache | None = None,
+    frozen: Frozen | None = None,
     team: Team = ALONE,
 ) -> Tensor:
     """Features of the records' images, L2-normalised: [N, D], float32, on the CPU.
 
     ``encode`` maps a batch to features [B, D]. With ``modalities`` it holds samples of them, of which every record has
     at least one; ``progress`` is told how many samples each batch had. What ``cache`` holds is not computed, and what
-    is computed is kept there. Without a cache the processes of a ``team`` share the work, and each gets all features.
+    is computed is kept there; ``frozen`` gives what stands for the images. Without a cache the processes of a ``team``
+    share the work, and each gets all features.
 
     Raises:
         DataError: an image cannot be read (it is named).
     """
 
     def embed(some: Sequence[Record]) -> Iterator[tuple[list[int], Tensor]]:
+        if frozen is not None:
+            return _embed_frozen(encode, some, frozen, batch_size, modalities)
         return embed_batches(encode, some, preprocess, batch_size=batch_size, workers=workers, modalities=modalities)
 
     if cache is not None:
@@ -77,8 +84,7 @@ def embed_batches(
         loaded = ((images, {}) for images in eval_loader(records, transform, batch_size, workers, modalities))
     else:
         loaded = readable_loader(records, transform, batch_size, workers, modalities)
-    chunks = (range(start, min(start + batch_size, len(records))) for start in range(0, len(records), batch_size))
-    for chunk, (images, errors) in zip(chunks, loaded, strict=True):
+    for chunk, (images, errors) in zip(_chunks(len(records), batch_size), loaded, strict=True):
         for place, error in errors.items():
             assert broken is not None
             broken(chunk[place], error)
@@ -87,6 +93,19 @@ def embed_batches(
         places = [row for place, row in enumerate(chunk) if place not in errors]
         batch = make_batch(images, [records[place] for place in places], modalities=modalities)
         yield places, F.normalize(encode(batch).float(), dim=-1).cpu()
+
+
+def _chunks(count: int, size: int) -> Iterator[range]:
+    return (range(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def _embed_frozen(
+    encode: Encode, records: Sequence[Record], frozen: Frozen, batch_size: int, modalities: Sequence[str]
+) -> Iterator[tuple[list[int], Tensor]]:
+    for chunk in _chunks(len(records), batch_size):
+        some = [records[place] for place in chunk]
+        batch = replace(make_batch(None, some, modalities=modalities), frozen=frozen(some))
+        yield list(chunk), F.normalize(encode(batch).float(), dim=-1).cpu()
 
 
 @torch.no_grad()
@@ -109,10 +128,9 @@ def embed_texts(
     places = {caption: place for place, caption in enumerate(different)}
 
     def embed(some: Sequence[str]) -> Iterator[tuple[list[int], Tensor]]:
-        for start in range(0, len(some), batch_size):
-            chunk = list(some[start : start + batch_size])
-            part = F.normalize(encode_texts(tokenizer(chunk)).float(), dim=-1).cpu()
-            yield list(range(start, start + len(chunk))), part
+        for chunk in _chunks(len(some), batch_size):
+            ids = tokenizer([some[place] for place in chunk])
+            yield list(chunk), F.normalize(encode_texts(ids).float(), dim=-1).cpu()
 
     rows = [places[caption] for caption in captions]
     if cache is not None:
@@ -146,6 +164,7 @@ def embed_both(
     progress: Callable[[int], None] | None = None,
     modalities: Sequence[str] = (),
     cache: FeatureCache | None = None,
+    frozen: Frozen | None = None,
     team: Team = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """Features of query [Q, D] and gallery [G, D], L2-normalised; a record in both is embedded once, and what ``cache``
@@ -161,6 +180,7 @@ def embed_both(
         progress=progress,
         modalities=modalities,
         cache=cache,
+        frozen=frozen,
         team=team,
     )
     one, other = ([places[id(record)] for record in records] for records in (query, gallery))
@@ -179,6 +199,7 @@ def embed_pairs(
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
     cache: FeatureCache | None = None,
+    frozen: Frozen | None = None,
     team: Team = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """Features of the captions [Q, D] of records with one caption each, and of the images [G, D] of others,
@@ -189,6 +210,6 @@ def embed_pairs(
         DataError: an image cannot be read.
     """
     common: dict[str, Any] = {"batch_size": batch_size, "progress": progress, "cache": cache, "team": team}
-    pictures = embed_records(encode, images, preprocess, workers=workers, **common)
+    pictures = embed_records(encode, images, preprocess, workers=workers, frozen=frozen, **common)
     texts = [record.captions[0] for record in captions]
     return embed_texts(encode_texts, texts, tokenizer, **common), pictures

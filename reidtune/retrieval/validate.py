@@ -8,7 +8,7 @@ from typing import Any
 from reidtune.backbone.preprocess import Preprocess
 from reidtune.data.captions import one_caption_each
 from reidtune.data.record import Record
-from reidtune.retrieval.embed import Encode, EncodeTexts, Tokenizer, embed_both, embed_pairs
+from reidtune.retrieval.embed import Encode, EncodeTexts, Frozen, Tokenizer, embed_both, embed_pairs
 from reidtune.retrieval.protocol import CROSS_MODALITY, LEAVE_ONE_OUT, RANDOM_GALLERY
 from reidtune.retrieval.rank import RankResult
 from reidtune.retrieval.scoring import draws_of, rank_features
@@ -90,10 +90,12 @@ def rank_records(
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
     modalities: Sequence[str] = (),
+    frozen: Frozen | None = None,
     team: Team = ALONE,
 ) -> RankResult:
     """Embed query and gallery (a record in both once), of these ``modalities`` where there are some, and rank by
-    cosine. The processes of a ``team`` share the embedding; ranking is quick, and all do it.
+    cosine; ``frozen`` gives what stands for images. The processes of a ``team`` share the embedding; ranking is quick,
+    and all do it.
 
     Raises:
         DataError: an image cannot be read, or no query can be scored under this protocol.
@@ -108,6 +110,7 @@ def rank_records(
         workers=workers,
         progress=progress,
         modalities=modalities,
+        frozen=frozen,
         team=team,
     )
     return rank_features(*features, query, gallery, protocol, pieces=max(1, len(modalities)))

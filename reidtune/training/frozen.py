@@ -1,7 +1,8 @@
 """What of the image tower is the same in every epoch, computed once and read instead of images.
 
-Where a method has no part in the first b blocks and images are not augmented, the rows [N, d] that enter block b are
-functions of the image file and the frozen weights alone. They are kept in the cache folder, memory-mapped.
+Where a method has no part in the first b blocks and images are not augmented (those of a validation never are), the
+rows [N, d] that enter block b are functions of the image file and the frozen weights alone. They are kept in the cache
+folder, memory-mapped.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from random import Random
@@ -17,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from reidtune.backbone.walk import Walk
 from reidtune.config import RunConfig
@@ -26,21 +26,20 @@ from reidtune.data.record import ImageFile, Record
 from reidtune.data.transforms import EvalTransform
 from reidtune.data.workers import choose_workers
 from reidtune.errors import ReidtuneError
-from reidtune.methods.base import Method, Stage
+from reidtune.methods.base import Stage
 from reidtune.model import Model
 from reidtune.paths import cache_folder
 from reidtune.retrieval.feature_cache import code_stamp, record_key
 from reidtune.team import ALONE, Team, in_rounds
 from reidtune.training.precision import autocast
 from reidtune.training.row_file import DTYPES, DamagedError, file_bytes, lacking_room, map_rows, write_rows
-from reidtune.training.schedule import plan_steps, sampler_for
 from reidtune.tuning.tuner import Tuner
 from reidtune.units import precise_bytes
 
 CHUNK = 64  # images computed at once; the same whoever computes them, so that the values are
 _SAMPLES = 3  # images computed again where a file is found
 _TOLERANCE = {"fp32": 1e-3, "bf16": 3e-2}  # of the largest entry; other weights are far beyond it
-_AUGMENTED = "images are augmented"
+AUGMENTED = "images are augmented"
 _UNAUGMENTED = " ".join(f"--set augmentation.{name}=0" for name in ("flip", "pad", "erase"))
 
 Say = Callable[[str], None]
@@ -69,7 +68,7 @@ class FrozenRows:
 
 @dataclass(frozen=True)
 class Frozen:
-    """What could be computed once for a training, and whether it is.
+    """What could be computed once for a training, or for its validations (``of_validation``), and whether it is.
 
     ``block``: the first block that the method has a part in; the number of blocks: what leaves the last one is kept;
     one more: the features. ``reason`` says why it is not done, ``None``: it is. ``share`` is that of the image tower's
@@ -86,6 +85,11 @@ class Frozen:
     share: float
     stage: str | None = None
     reason: str | None = None
+    of_validation: bool = False
+
+    def unless(self, reason: str | None) -> Frozen:
+        """The same, not done where there is a reason."""
+        return replace(self, reason=reason)
 
     @property
     def layers(self) -> int:
@@ -94,7 +98,7 @@ class Frozen:
     @property
     def augmented(self) -> bool:
         """Whether it is not done for that reason alone."""
-        return self.reason == _AUGMENTED
+        return self.reason == AUGMENTED
 
     @property
     def features(self) -> bool:
@@ -152,6 +156,9 @@ class Frozen:
         """What the user should know: what is saved, or how it could be."""
         saved = f"{100 * self.share:.0f} % of the forward FLOPs of the image tower"
         where = f"{precise_bytes(self.bytes)} in {cache_folder() / 'frozen'}"
+        if self.of_validation:
+            once = f"Of the validation images {self._what()} computed once and not in every validation"
+            return f"{once}, {saved} ({where})." if self.reason is None else None
         stays = "The image tower stays as it is"
         if not self.features:
             stays = f"The first {self.block} of {self.layers} blocks of the image tower stay as they are"
@@ -167,13 +174,13 @@ class Frozen:
 
     def open(
         self,
-        stages: Sequence[Stage],
+        stages: Sequence[Stage] | None = None,
         began_with: bool | None = None,
         say: Say = lambda sentence: None,
         team: Team = ALONE,
     ) -> FrozenRows | None:
-        """The rows for the ``stages`` to come, from the cache folder or computed now; ``None`` where they are not used.
-        Features that cannot be kept on the disk are kept in memory.
+        """The rows for the ``stages`` to come, or for validations, from the cache folder or computed now; ``None``
+        where they are not used. Features that cannot be kept on the disk are kept in memory.
 
         ``began_with`` says whether a run that is resumed has used them so far: it goes on so, since what is computed
         within other batches may differ in the last bit. The processes of a ``team`` share the computing, and the first
@@ -183,7 +190,9 @@ class Frozen:
             ReidtuneError: a resumed run has used rows for which there is no room now.
             DataError: an image cannot be read.
         """
-        wanted = any(stage.images if self.stage is None else stage.name == self.stage for stage in stages)
+        wanted = stages is None or any(
+            stage.images if self.stage is None else stage.name == self.stage for stage in stages
+        )
         if self.reason is not None or not wanted or (self.stage is None and began_with is False):
             return None
         found = self._found(say)
@@ -201,14 +210,15 @@ class Frozen:
                         f"The run has read rows that it computed once: {what}.",
                         "Make room; or go on with --set training.cache_frozen=none, which may change the last bit.",
                     )
-                say(f"Blocks that stay as they are are computed in every epoch: {what}.")
+                when = "validation" if self.of_validation else "epoch"
+                say(f"Blocks that stay as they are are computed in every {when}: {what}.")
                 return None
         assert found is not None
         return FrozenRows(found, self.places, self.stage)
 
     def _what(self, verb: str = "are") -> str:
         if self.features:
-            return f"its features {verb}"
+            return f"{'the' if self.of_validation else 'its'} features {verb}"
         return f"the rows that {f'enter block {self.block + 1}' if self.block < self.layers else 'leave them'} {verb}"
 
     def _found(self, say: Say) -> Tensor | None:
@@ -254,61 +264,3 @@ class Frozen:
                 given = pixels.to(backbone.device)
                 found = tower(given, plain) if self.features else tower.rows_before(given, plain, Walk(), self.block)
             yield found.to("cpu", DTYPES[self.dtype])
-
-
-def find_frozen(config: RunConfig, method: Method, model: Model, records: Sequence[Record]) -> Frozen:
-    """What of a training on ``records`` can be computed once. A forward pass of one blank image counts FLOPs."""
-    tower, stages = model.backbone.image, method.stages()
-    stage = next((stage for stage in stages if stage.features), None)
-    block = model.tuner.first_block(tower) if stage is None else tower.layers + 1
-    if block == tower.layers and model.tuner.reads_all_tokens(Walk(tower)):
-        block -= 1  # what leaves the last block is kept in the pooled row alone
-    images = tuple(dict.fromkeys(image for record in records for image in record.images))
-    plan = plan_steps(stages, len(sampler_for(records, config)), config)
-    reads = plan.steps * config.training.batch_size * max(1, len(model.modalities))
-    augment = config.augmentation
-    augmented = bool(augment.flip or augment.pad or augment.erase)
-    reason = None
-    if stage is None:
-        if block == 0:
-            reason = "the method acts in the first block already, or before it"
-        elif type(method).encode is not Method.encode:
-            reason = "the method reads images by itself"
-        elif config.training.cache_frozen == "none":
-            reason = "training.cache_frozen is none"
-        elif reads <= len(images):
-            reason = "no image is read twice"
-        elif augmented:
-            reason = _AUGMENTED
-    shape, share = _probe(model, block) if block else ((), 0.0)
-    places = _places(records, images, model.modalities)
-    dtype = "fp32" if block > tower.layers else config.training.precision
-    name = None if stage is None else stage.name
-    return Frozen(model, config, images, places, block, shape, dtype, share, name, reason)
-
-
-def _places(records: Sequence[Record], images: Sequence[ImageFile], modalities: Sequence[str]) -> Tensor:
-    numbers = {image: number for number, image in enumerate(images)}
-    if not modalities:
-        return torch.tensor([numbers[record.images[0]] for record in records])
-    found = torch.full((len(records), len(modalities)), -1)
-    for row, record in enumerate(records):
-        for name, image in zip(record.modalities, record.images, strict=True):
-            if name in modalities:
-                found[row, modalities.index(name)] = numbers[image]
-    return found
-
-
-@torch.no_grad()
-def _probe(model: Model, block: int) -> tuple[tuple[int, ...], float]:
-    """The shape of what is kept of one image, and its share of the forward FLOPs."""
-    backbone, plain = model.backbone, Tuner()
-    tower, preprocess = backbone.image, backbone.preprocess
-    blank = torch.zeros(1, 3, preprocess.height, preprocess.width, device=backbone.device)
-    with FlopCounterMode(display=False) as whole:
-        feature = tower(blank, plain)
-    if block > tower.layers:
-        return tuple(feature.shape[1:]), 1.0
-    with FlopCounterMode(display=False) as before:
-        rows = tower.rows_before(blank, plain, Walk(), block)
-    return tuple(rows.shape[1:]), before.get_total_flops() / whole.get_total_flops()

@@ -46,7 +46,7 @@ def dry_run(prepared: Prepared) -> dict[str, Any]:
         "steps": {"total": plan.steps, "per_epoch": plan.steps_per_epoch},
         "parameters": {"trainable": tuner.parameter_count(), "backbone": backbone.parameter_count()},
         "bytes": tensors + len(header.encode()),
-        "frozen": prepared.frozen.to_json(),
+        "frozen": {**prepared.frozen.to_json(), "validation": prepared.frozen_validation.to_json()},
         "memory": {
             "activation_bytes_per_image": kept.per_sample,
             "activation_bytes_fixed": kept.fixed,

@@ -26,7 +26,8 @@ from reidtune.model import Model, default_backbone
 from reidtune.retrieval.validate import validation_protocol
 from reidtune.seeds import seeded
 from reidtune.team import ALONE, Team
-from reidtune.training.frozen import Frozen, find_frozen
+from reidtune.training.find_frozen import find_frozen, find_frozen_validation
+from reidtune.training.frozen import Frozen
 from reidtune.training.schedule import sampler_for
 
 FEW_IDENTITIES = 10  # to validate on
@@ -45,6 +46,7 @@ class Prepared:
     protocol: str  # of the validation
     carved: bool  # the validation identities come from the training split
     frozen: Frozen  # what of the training is computed once, if anything
+    frozen_validation: Frozen  # and of the validations
     heads: int  # bytes of the objective's own tensors that are trained
 
 
@@ -114,10 +116,11 @@ def prepare(
         )
     heads = sum(parameter.numel() * parameter.element_size() for parameter in objective.parameters())
     protocol = dataset.protocol if texts else validation_protocol(validation, dataset.protocol)
-    frozen = find_frozen(config, method, model, rest)
-    if sentence := frozen.sentence():
-        say(sentence)
-    return Prepared(config, dataset, method, model, rest, validation, protocol, carved, frozen, heads)
+    once = find_frozen(config, method, model, rest), find_frozen_validation(config, model, validation)
+    for frozen in once:
+        if sentence := frozen.sentence():
+            say(sentence)
+    return Prepared(config, dataset, method, model, rest, validation, protocol, carved, *once, heads)
 
 
 def delta_header(prepared: Prepared, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -15,14 +15,12 @@ from reidtune.data import label_map
 from reidtune.data.keep import keep_pixels
 from reidtune.data.reading import reading
 from reidtune.data.record import Dataset
-from reidtune.data.workers import choose_workers
 from reidtune.delta import write_delta
 from reidtune.delta.write import versions
 from reidtune.errors import ReidtuneError, SettingsError
 from reidtune.files import remove_partials
 from reidtune.launch import launched, program
 from reidtune.methods.registry import find_method
-from reidtune.retrieval.validate import CARVED_SPLIT, OWN_SPLIT, validate, validate_text
 from reidtune.team import ALONE, Team
 from reidtune.training.compiled import compiled
 from reidtune.training.folder import data_arguments, start_folder
@@ -30,13 +28,14 @@ from reidtune.training.footprint import set_recomputed, towers_of
 from reidtune.training.loop import Reporter, Task, train
 from reidtune.training.memory_plan import settle
 from reidtune.training.out_of_memory import OutOfMemory
-from reidtune.training.precision import autocast, hold_in_bf16
+from reidtune.training.precision import hold_in_bf16
 from reidtune.training.prepare import Prepared, delta_header, prepare
 from reidtune.training.schedule import plan_steps, sampler_for
 from reidtune.training.smaller import with_fixes
 from reidtune.training.start import take_values
 from reidtune.training.state import STATE_FILE, load_state
 from reidtune.training.stop import StopRequest, stop_signals
+from reidtune.training.validation import Validation
 
 
 @dataclass
@@ -115,35 +114,6 @@ class Run:
                 say("bf16 is slower than fp32 on a processor without bf16 arithmetic.")
         micro_batch = None if finished else settle(prepared, say, -(-config.training.batch_size // team.size))
 
-        def metrics_now() -> dict[str, Any]:
-            model.tuner.eval()
-            options: dict[str, Any] = {
-                "batch_size": config.training.batch_size,
-                "workers": choose_workers(config.training.workers, backbone.device),
-                "team": team,
-            }
-            with autocast(model, config.training.precision):
-                if prepared.dataset.task == "text":
-                    found = validate_text(
-                        model.encode,
-                        model.encode_texts,
-                        backbone.tokenizer,
-                        backbone.preprocess,
-                        prepared.validation,
-                        split=CARVED_SPLIT if prepared.carved else OWN_SPLIT,
-                        **options,
-                    )
-                else:
-                    found = validate(
-                        model.encode,
-                        backbone.preprocess,
-                        prepared.validation,
-                        prepared.protocol,
-                        modalities=model.modalities,
-                        **options,
-                    )
-            return team.of_first(lambda: found)  # what follows from them must be the same in all processes
-
         def save(path: Path, metrics: dict[str, Any]) -> None:
             if not team.writes:
                 return
@@ -161,7 +131,7 @@ class Run:
             kind=prepared.dataset.task,
             records=prepared.train,
             labels=label_map(prepared.train),
-            validate=metrics_now if prepared.validation else None,
+            validate=Validation(prepared, say, team) if prepared.validation else None,
             save=save,
             run=self.output,
             identity=identity,
@@ -174,7 +144,8 @@ class Run:
         )
         plan = plan_steps(prepared.method.stages(), len(sampler_for(prepared.train, config)), config)
         trained = [] if prepared.frozen.reads_no_image else prepared.train
-        every = [*trained, *prepared.validation]
+        validated = [] if prepared.frozen_validation.reads_no_image else prepared.validation
+        every = [*trained, *validated]
         again = plan.steps > plan.steps_per_epoch
         begun = time.monotonic()
         towers = towers_of(prepared) if config.training.compile and not finished else []

@@ -45,9 +45,17 @@ class Tuner(nn.Module):
 
     def first_block(self, tower: Tower) -> int:
         """The first block of ``tower`` that a component has a part in; see :meth:`Component.first_block`. What enters
-        it is the backbone's own. ``tower.layers + 1`` where no component acts in the tower."""
-        acting = [component for component in self.components().values() if tower.kind in component.towers]
-        return min((component.first_block(tower) for component in acting), default=tower.layers + 1)
+        it is the backbone's own. ``tower.layers + 1`` where no component acts in the tower.
+
+        Whoever may read all tokens has a part in the last block at the latest, since the pooled row alone leaves it."""
+        found = tower.layers + 1
+        for component in self.components().values():
+            if tower.kind in component.towers:
+                first = component.first_block(tower)
+                if first == tower.layers and type(component).reads_all_tokens is not Component.reads_all_tokens:
+                    first -= 1  # and not only while it does: training and evaluation share the rows that enter
+                found = min(found, first)
+        return found
 
     def reads_all_tokens(self, walk: Walk) -> bool:
         return bool(self._readers(walk))

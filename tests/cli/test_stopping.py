@@ -64,9 +64,9 @@ def test_before_the_training_nothing_is_left(server, settings, tmp_path, number,
 @pytest.mark.parametrize(
     ("during", "call", "step"),
     [
-        ("reidtune.training.run:validate", 1, 0),
-        ("reidtune.training.run:validate", 2, 1),  # of the last epoch of the first stage
-        ("reidtune.training.run:validate", 3, STEPS),
+        ("reidtune.training.validation:validate", 1, 0),
+        ("reidtune.training.validation:validate", 2, 1),  # of the last epoch of the first stage
+        ("reidtune.training.validation:validate", 3, STEPS),
         ("tests.training.staged:Staged.begin", 1, 0),
         ("tests.training.staged:Staged.begin", 2, 1),
     ],

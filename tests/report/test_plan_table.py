@@ -23,7 +23,7 @@ def plan_of(task, training, validation):
     return {
         "data": {"task": task, "training": training, "validation": validation},
         "memory": MEMORY,
-        "frozen": {"applies": False},
+        "frozen": {"applies": False, "validation": {"applies": False}},
         "steps": {"total": 10300, "per_epoch": 171},
         "parameters": {"trainable": 294_912, "backbone": 86_192_640},
         "bytes": 1_181_000,
@@ -40,18 +40,13 @@ def test_plan_says_what_would_be_trained():
         assert part in text
     assert "memory 5.1 GB at the most (expected)" in text and "computed once" not in text
     plan["memory"] = {**MEMORY, "recomputed_blocks": 4, "micro_batch": 16}
-    plan["frozen"] = {
-        "applies": True,
-        "features": False,
-        "blocks_skipped": 8,
-        "blocks": 12,
-        "forward_flops_share": 0.66,
-        "images": 11000,
-        "bytes": 2_200_000_000,
-    }
+    once = {"applies": True, "features": False, "blocks_skipped": 8, "blocks": 12, "forward_flops_share": 0.66}
+    plan["frozen"] = {**once, "images": 11000, "bytes": 2_200_000_000}
+    plan["frozen"]["validation"] = {**once, "images": 1936, "bytes": 380_000_000}
     text = words(render(plan_table(plan)))
     assert "2.8 GB for 16 at once (counted), 4 blocks computed again" in text
     assert "computed once 8 of 12 blocks of 11,000 images, 66 % of the image tower's forward FLOPs, 2.2 GB kept" in text
+    assert "8 of 12 blocks of 1,936 validation images, 66 % of the image tower's forward FLOPs, 380 MB kept" in text
     plan["data"]["validation"] = {"images": 0, "identities": 0, "protocol": "cross-camera"}
     assert "validate on nothing" in words(render(plan_table(plan)))
     plan["memory"] = {**MEMORY, "recomputed_blocks": 1, "micro_batch": 100, "processes": 2, "batch": 32}

@@ -49,3 +49,13 @@ def whole(uninterrupted, tmp_path):
     """An uninterrupted run: its result, a folder of one's own with its files, and what its reporter was told."""
     result, run, reporter = uninterrupted
     return result, shutil.copytree(run, tmp_path / "whole"), reporter
+
+
+@pytest.fixture(scope="session")
+def text_world(tmp_path_factory):
+    """The text part of a demo world of 14 people, in CUHK-PEDES' layout."""
+    from reidtune.demo.world import render_world
+
+    folder = tmp_path_factory.mktemp("text-world")
+    render_world(folder, identities=14, kinds=("text",))
+    return folder / "text"

@@ -39,6 +39,13 @@ RUNS = {
         "training.steps": 4,
     },
     "stages": {"method": "clip-reid", "settings.tune": "lora", "training.batch_size": 8, "training.steps": 6},
+    "rows": {
+        "method": "adapter",
+        "settings.blocks": 2,
+        "training.batch_size": 8,
+        "training.steps": 12,
+        **{f"augmentation.{name}": 0 for name in ("flip", "pad", "erase")},
+    },
     "text": {"method": "dm-adapter", "training.batch_size": 7, "optimiser.clip_norm": 0.5, "training.steps": 4},
 }
 BROKEN = "0003_c3s1_000367_04.jpg"
@@ -78,15 +85,6 @@ def resumed(output, team=ALONE):
 
 
 @pytest.fixture(scope="module")
-def text_world(tmp_path_factory):
-    from reidtune.demo.world import render_world
-
-    folder = tmp_path_factory.mktemp("text-world")
-    render_world(folder, identities=14, kinds=("text",))
-    return folder / "text"
-
-
-@pytest.fixture(scope="module")
 def broken_world(small_world, tmp_path_factory):
     """A world with an image whose header is whole and whose pixels are not: it is found while training."""
     folder = tmp_path_factory.mktemp("broken") / "image"
@@ -122,6 +120,7 @@ def test_two_processes_leave_the_delta_of_one(found, folder, small_world, text_w
     assert alone["metrics"] == found[0][name]["metrics"] == found[1][name]["metrics"]
     table, other = ((place / "metrics.csv").read_text() for place in (tmp_path / "one", folder / name))
     assert table.splitlines()[:2] == other.splitlines()[:2]  # before training: the very same features
+    assert load_state(folder / name)[0].frozen == (name in ("stages", "rows"))
     assert found[0][name]["bytes"] == found[1][name]["bytes"] == (folder / name / "delta.safetensors").stat().st_size
 
 

@@ -54,7 +54,8 @@ def delta(run):
 
 
 def cached():
-    return list((cache_folder() / "frozen").glob("*"))
+    """The files of rows, that of the training images (there are more of them) before that of the validation."""
+    return sorted((cache_folder() / "frozen").glob("*"), key=lambda path: -path.stat().st_size)
 
 
 def furthest(one, other):
@@ -86,8 +87,9 @@ def test_a_run_on_rows_computed_once_is_the_run_on_images(small_world, flags, tm
     for ours, theirs in zip(one.rows, other.rows, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3)
         assert ours.get("loss", 0.0) == pytest.approx(theirs.get("loss", 0.0), rel=1e-5)
-    assert len(cached()) == 1
-    assert any("computed once and not in every epoch" in sentence for sentence in said)
+    assert len(cached()) == 2
+    for often in ("epoch", "validation"):
+        assert len([sentence for sentence in said if f"computed once and not in every {often}" in sentence]) == 1
     assert load_state(tmp_path / "cached")[0].frozen and not load_state(tmp_path / "plain")[0].frozen
 
 
@@ -113,7 +115,7 @@ def test_an_interrupted_run_ends_in_the_same_bytes_also_where_the_file_is_gone(s
         [path.unlink() for path in cached()]
     go_on(tmp_path / "broken")
     assert delta(tmp_path / "whole") == delta(tmp_path / "broken")
-    assert len(cached()) == 1
+    assert len(cached()) == 2
 
 
 def test_a_run_goes_on_as_it_began(small_world, flags, tmp_path):
@@ -124,7 +126,8 @@ def test_a_run_goes_on_as_it_began(small_world, flags, tmp_path):
         start(small_world, plain, tmp_path / "broken", InterruptAt(3))
     go_on(tmp_path / "broken", {"training.cache_frozen": "auto"}, said=said)
     assert delta(tmp_path / "whole") == delta(tmp_path / "broken")
-    assert cached() == []
+    assert not load_state(tmp_path / "broken")[0].frozen
+    assert len(cached()) == 1  # of the validation
 
 
 def test_a_resumed_run_without_room_is_told_and_can_go_on_without(small_world, flags, tmp_path, monkeypatch):
@@ -222,7 +225,7 @@ def test_when_it_applies(small_world, flags, tmp_path, change, reason):
     run, prepared = opened(small_world, {**flags, **change}, tmp_path / "run", said)
     found = dry_run(prepared)["frozen"]
     assert found["applies"] == (reason is None) and (reason or "") in str(found["reason"])
-    told = [sentence for sentence in said if "computed once" in sentence]
+    told = [sentence for sentence in said if "computed once" in sentence and "validation images" not in sentence]
     assert len(told) == (reason in ("images are augmented", None))
     if reason == "images are augmented":
         assert "--set augmentation.flip=0 --set augmentation.pad=0 --set augmentation.erase=0" in told[0]
@@ -290,3 +293,62 @@ def test_micro_batches_of_frozen_rows(small_world, flags, tmp_path):
     start(small_world, {**flags, "training.micro_batch": 3}, tmp_path / "parts")
     assert furthest(tmp_path / "whole", tmp_path / "parts") < 1e-4
     assert read_header(tmp_path / "whole").settings["blocks"] == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_validations_read_no_image_again_where_training_images_are_augmented(
+    small_world, flags, tmp_path, method, monkeypatch
+):
+    chosen = {**flags, "augmentation.flip": 0.5, "method": method, **METHODS[method]}
+    plain = Silent()
+    start(small_world, {**chosen, "training.cache_frozen": "none"}, tmp_path / "plain", plain)
+    said, told = [], Silent()
+    run, prepared = opened(small_world, chosen, tmp_path / "run", said)
+    monkeypatch.setattr("reidtune.retrieval.embed.eval_loader", lambda *a, **k: pytest.fail("an image was read"))
+    run.train(prepared, told, said.append)
+    assert delta(tmp_path / "run") == delta(tmp_path / "plain")
+    assert told.rows == [pytest.approx(row, rel=1e-5) for row in plain.rows]
+    [sentence] = [one for one in said if "computed once and not in every validation" in one]
+    assert len(cached()) == 1
+    found = dry_run(prepared)["frozen"]
+    assert not found["applies"] and found["validation"]["applies"]
+    assert found["validation"]["images"] == len(prepared.validation)
+    share = found["validation"]["forward_flops_share"]
+    assert f"{100 * share:.0f} % of the forward FLOPs" in sentence and (share == 1.0) == (method == "linear")
+
+
+def test_validations_of_samples_and_of_captions(spectral_world, text_world, flags, tmp_path):
+    several = {**flags, "training.instances": 2, "augmentation.drop_modality": 0.3}
+    texts = {**flags, "backbone.name": "tiny", "backbone.image_size": "96x48", "training.steps": 2}
+    for name, world, chosen in (("samples", spectral_world, several), ("captions", text_world, texts)):
+        one, other = Silent(), Silent()
+        start(world, chosen, tmp_path / name, one)
+        start(world, {**chosen, "training.cache_frozen": "none"}, tmp_path / f"{name}-plain", other)
+        assert one.rows[0]["validation mAP"] == pytest.approx(other.rows[0]["validation mAP"], rel=1e-5)
+        assert one.rows[0]["validation mAP"] > 0
+
+
+REFUSALS = [
+    ({"settings.blocks": 0}, "acts in the first block"),
+    ({"training.cache_frozen": "none"}, "training.cache_frozen is none"),
+    ({"data.validation_fraction": 0.0}, "there is no validation"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), REFUSALS)
+def test_when_validations_are_computed_from_images(small_world, flags, tmp_path, change, reason):
+    said = []
+    _, prepared = opened(small_world, {**flags, **change}, tmp_path / "run", said)
+    found = dry_run(prepared)["frozen"]["validation"]
+    assert not found["applies"] and reason in found["reason"]
+    assert not any("validation images" in sentence for sentence in said)
+
+
+def test_without_room_validations_are_computed_from_images(small_world, flags, tmp_path, monkeypatch):
+    chosen = {**flags, "augmentation.flip": 0.5}
+    start(small_world, {**chosen, "training.cache_frozen": "none"}, tmp_path / "plain")
+    monkeypatch.setattr(row_file, "MOST_BYTES", 100)
+    said = []
+    start(small_world, chosen, tmp_path / "run", said=said)
+    assert delta(tmp_path / "run") == delta(tmp_path / "plain")
+    assert sum("are computed in every validation" in sentence for sentence in said) == 1

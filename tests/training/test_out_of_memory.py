@@ -115,7 +115,7 @@ def test_memory_that_runs_out_within_the_optimisers_step_saves_no_half_step(
 
 
 def test_a_validation_without_memory_is_done_again(small_world, flags, whole, tmp_path, monkeypatch):
-    from reidtune.training import run as module
+    from reidtune.training import validation as module
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch, pytest.raises(OutOfMemory) as error:

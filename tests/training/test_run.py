@@ -180,7 +180,7 @@ def test_without_validation_the_last_state_is_the_delta(small_world, flags, tmp_
 
 def test_the_best_epoch_is_kept_and_not_the_last(small_world, flags, tmp_path, monkeypatch):
     """Validation by script: epoch 1 is the best, so the delta is that of a run of one epoch's steps."""
-    from reidtune.training import run as module
+    from reidtune.training import validation as module
 
     scores = iter([0.1, 0.9, 0.5, 0.4])
     monkeypatch.setattr(module, "validate", lambda *a, **k: {"mAP": next(scores), "rank-1": 0.0, "protocol": "x"})

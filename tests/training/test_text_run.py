@@ -13,15 +13,6 @@ from reidtune.training.stop import Interrupted
 from tests.training.reporter import InterruptAt, Silent
 
 
-@pytest.fixture(scope="module")
-def text_world(tmp_path_factory):
-    from reidtune.demo.world import render_world
-
-    folder = tmp_path_factory.mktemp("text-world")
-    render_world(folder, identities=14, kinds=("text",))
-    return folder / "text"
-
-
 def flags(method, **more):
     return {
         "method": method,

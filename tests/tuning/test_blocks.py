@@ -3,10 +3,13 @@
 import pytest
 import torch
 
+from reidtune.backbone.walk import Walk
+from reidtune.data.batch import Batch
 from reidtune.delta import read_header, read_tensors, write_delta
 from reidtune.errors import SettingsError
 from reidtune.methods.base import EVERYTHING
 from reidtune.methods.registry import find_method, method_names
+from reidtune.model import Model
 from reidtune.tuning.blocks import last_blocks
 from reidtune.tuning.component import Component
 from reidtune.tuning.tuner import Tuner
@@ -126,3 +129,27 @@ def test_the_first_block_is_that_of_the_earliest_component(small_backbone):
             return feature
 
     assert Tuner({"other": Unknown()}).first_block(image) == 0
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_who_may_read_all_tokens_has_a_part_in_the_last_block(small_backbone, reads):
+    """Rows computed once are shared by training and evaluation, in one of which such a component may not read them."""
+
+    class Reader(Component):
+        def first_block(self, tower):
+            return tower.layers
+
+        def reads_all_tokens(self):
+            return reads
+
+        def pool(self, walk, tokens, feature):
+            return feature + (tokens.mean() if reads else 1.0)
+
+    tower = small_backbone.image
+    model = Model(small_backbone, Tuner({"reader": Reader()}))
+    assert model.tuner.first_block(tower) == tower.layers - 1
+    images = torch.randn(3, 3, 32, 16, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        rows = tower.rows_before(images, Tuner(), Walk(), model.tuner.first_block(tower))
+        from_rows = model.encode(Batch(None, frozen=rows))
+    assert torch.equal(from_rows, model.encode(Batch(images)))
