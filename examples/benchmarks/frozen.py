@@ -34,7 +34,8 @@ from reidtune.methods.base import Facts, Method
 from reidtune.methods.registry import find_method
 from reidtune.model import Model
 from reidtune.training.batches import BatchSource
-from reidtune.training.frozen import Frozen, FrozenRows, find_frozen
+from reidtune.training.find_frozen import find_frozen
+from reidtune.training.frozen import Frozen, FrozenRows
 from reidtune.training.memory import saved_bytes
 from reidtune.training.optimiser import build_optimiser
 from reidtune.training.precision import autocast
