@@ -11,7 +11,7 @@ weights: the count does not depend on values.
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 import torch
 
@@ -28,7 +28,9 @@ CAPTION = "a " * 28  # start and end token make it 30
 
 
 def main() -> None:
-    task = sys.argv[1] if len(sys.argv) > 1 else "image"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", nargs="?", choices=SIZES, default="image")
+    task = parser.parse_args().task
     size = SIZES[task]
     backbone = load_backbone("ViT-B-16", "none", image_size=size, activation="quick_gelu")
     modalities = MODALITIES if task == "multimodal" else ()

@@ -8,8 +8,8 @@ parts of a search by words, once torch is imported and the model loaded. Absolut
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,7 +25,9 @@ ROUNDS = 7
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("count", nargs="?", type=int, default=10_000, metavar="IMAGES", help="images of the folder")
+    count = parser.parse_args().count
     model = reidtune.load(backbone="tiny")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
