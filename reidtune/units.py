@@ -1,4 +1,4 @@
-"""Numbers of bytes, to and from words."""
+"""Numbers in words: bytes (and back), percents."""
 
 from __future__ import annotations
 
@@ -32,3 +32,8 @@ def precise_bytes(count: float) -> str:
         if count >= one:
             return f"{count / one:.3g} {unit}"
     return f"{count:.0f} bytes"
+
+
+def percent(fraction: float | None) -> str:
+    """``73.1`` of 0.731, a dash of ``None``. For tables."""
+    return "–" if fraction is None else f"{100 * fraction:.1f}"

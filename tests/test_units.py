@@ -1,6 +1,6 @@
 import pytest
 
-from reidtune.units import format_bytes, parse_bytes, precise_bytes
+from reidtune.units import format_bytes, parse_bytes, percent, precise_bytes
 
 
 def test_sizes_in_words():
@@ -36,3 +36,7 @@ def test_bytes_in_powers_of_ten(count, text):
 )
 def test_amounts_of_memory(text, count):
     assert parse_bytes(text) == count
+
+
+def test_percents():
+    assert [percent(fraction) for fraction in (0.0, 0.73149, 1.0, None)] == ["0.0", "73.1", "100.0", "–"]

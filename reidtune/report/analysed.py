@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reidtune.report.crossing_tables import dataset_names
 from reidtune.report.tables import METRICS, Fitting, and_list, names_of, visible
+from reidtune.units import percent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -73,7 +74,7 @@ def _table(found: dict[str, Any]) -> RenderableType:
         table.add_column(heading, justify="right", no_wrap=True)
     lines = []
     for point in found["roc"]:
-        accepted = "–" if point["tpr"] is None else f"{_percent(point['tpr'])} %"
+        accepted = "–" if point["tpr"] is None else f"{percent(point['tpr'])} %"
         row = (f"{_rate(point['fpr'])} %", accepted, _score(point["threshold"]))
         table.add_row(*row)
         lines.append(Text(", ".join(f"{name} {value}" for name, value in zip(headings, row, strict=True))))
@@ -101,7 +102,7 @@ def _sentences(found: dict[str, Any]) -> list[str]:
             )
         lines.append(
             f"Suggested threshold: {_score(one['threshold'])}{interval}. From there on a pair is taken for one "
-            f"identity: {_percent(one['tpr'])} % of genuine and at most {_rate(one['fpr'])} % of impostor pairs."
+            f"identity: {percent(one['tpr'])} % of genuine and at most {_rate(one['fpr'])} % of impostor pairs."
         )
     opened = found["open_set"]
     if opened is None:
@@ -109,23 +110,19 @@ def _sentences(found: dict[str, Any]) -> list[str]:
     held = opened["held_out_identities"]
     how = f" ({_count(held, 'identity', 'identities')} taken out of the gallery, seed {opened['seed']})" if held else ""
     rates = "; ".join(
-        f"{_percent(rate['dir'])} at {_rate(rate['far'])} % false alarms"
+        f"{percent(rate['dir'])} at {_rate(rate['far'])} % false alarms"
         + ("" if rate["threshold"] is None else f" (threshold {_score(rate['threshold'])})")
         for rate in opened["rates"]
     )
     known, unknown = (_count(opened[key], f"{key} query", f"{key} queries") for key in ("known", "unknown"))
     return [
         *lines,
-        f"Open set, {known}, {unknown}{how}: rank-1 {_percent(opened['rank-1'])}; found and accepted {rates}.",
+        f"Open set, {known}, {unknown}{how}: rank-1 {percent(opened['rank-1'])}; found and accepted {rates}.",
     ]
 
 
 def _count(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
-
-
-def _percent(fraction: float | None) -> str:
-    return "–" if fraction is None else f"{100 * fraction:.1f}"
 
 
 def _rate(fraction: float) -> str:

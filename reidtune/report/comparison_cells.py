@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reidtune.report.tables import and_list
-from reidtune.units import format_bytes
+from reidtune.units import format_bytes, percent
 
 HEADINGS = ("method", "mAP", "gain", "rank-1", "trainable", "delta", "kept", "images/s")
 COSTS = {"parameters": "trainable", "bytes": "delta", "activation_bytes": "kept", "images_per_second": "images/s"}
@@ -19,7 +19,7 @@ def cells_of(content: Mapping[str, Any]) -> list[list[str]]:
     """A list of cells for the baseline and each row, in the order of :data:`HEADINGS`. Every cell of a cost ends in
     the mark or in a space, so that numbers stand below each other."""
     first = content["baseline"]["tests"][0]["metrics"]
-    zero = [content["baseline"]["name"], _percent(first["mAP"]), NOTHING, _percent(first["rank-1"])]
+    zero = [content["baseline"]["name"], percent(first["mAP"]), NOTHING, percent(first["rank-1"])]
     return [
         [*zero, *("0 ", f"{NOTHING} ", f"{NOTHING} ", f"{NOTHING} ")],
         *(_row(row, content) for row in content["rows"]),
@@ -30,8 +30,8 @@ def spread(value: Mapping[str, Any] | None) -> str:
     """``39.6 ± 2.4`` in percent; of one seed without a deviation."""
     if value is None:
         return NOTHING
-    deviation = "" if value["deviation"] is None else f" ± {_percent(value['deviation'])}"
-    return _percent(value["mean"]) + deviation
+    deviation = "" if value["deviation"] is None else f" ± {percent(value['deviation'])}"
+    return percent(value["mean"]) + deviation
 
 
 def cost_text(row: Mapping[str, Any], cost: str) -> str:
@@ -98,7 +98,7 @@ def also_of(content: Mapping[str, Any]) -> list[tuple[str, list[list[str]], str]
     found = []
     for place, test in enumerate(content["baseline"]["tests"][1:]):
         metrics = test["metrics"]
-        lines = [[content["baseline"]["name"], _percent(metrics["mAP"]), _percent(metrics["rank-1"])]]
+        lines = [[content["baseline"]["name"], percent(metrics["mAP"]), percent(metrics["rank-1"])]]
         for row in content["rows"]:
             also = row["also"][place] if row["also"] else {"mAP": None, "rank-1": None}
             lines.append([row["name"], spread(also["mAP"]), spread(also["rank-1"])])
@@ -127,10 +127,6 @@ def _machine(content: Mapping[str, Any], one: str) -> str:
 def _set_aside(values: Mapping[str, Any]) -> str:
     words = [f"{name} {'auto' if value is None else value}" for name, value in values.items()]
     return f"its recipe has {and_list(words)}, which gave way to what all rows share"
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f}"
 
 
 def rows_for_csv(content: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:

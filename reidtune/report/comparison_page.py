@@ -10,6 +10,7 @@ from reidtune.report.comparison_cells import HEADINGS, MARK, also_of, cells_of, 
 from reidtune.report.comparison_picture import CORNERS, LABEL_SIZE, measure_label
 from reidtune.report.comparison_plot import COLOURS, FRAME, HEIGHT, RADIUS, WIDTH, Panel, looks, panels_of
 from reidtune.report.html import document, text_of
+from reidtune.units import percent
 
 # The colours of the plots on a dark page, in the same order.
 _DARK = ("#6cb6ff", "#ff9d5c", "#4fd1a5", "#e59ad0", "#e0bc45", "#a9a2ff", "#ff8f98", "#a3d65c", "#5fd0e6", "#c9b49f")
@@ -121,18 +122,14 @@ def _runs(content: Mapping[str, Any]) -> str:
         rows.append(
             [
                 run["run"],
-                *(_percent(metrics.get(metric)) for metric in ("mAP", "rank-1")),
-                _percent(run["validation"].get("mAP")),
+                *(percent(metrics.get(metric)) for metric in ("mAP", "rank-1")),
+                percent(run["validation"].get("mAP")),
                 "–" if speed is None else f"{speed:,.1f}",
                 run["status"],
             ]
         )
     table = _table(("run", "mAP", "rank-1", "validation mAP", "images/s", ""), _plain(rows))
     return f"<details><summary>Every run ({len(rows)})</summary>{table}</details>"
-
-
-def _percent(fraction: float | None) -> str:
-    return "–" if fraction is None else f"{100 * fraction:.1f}"
 
 
 def _versions(content: Mapping[str, Any]) -> str:

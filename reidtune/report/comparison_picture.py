@@ -34,7 +34,8 @@ def comparison_picture(content: Mapping[str, Any]) -> Image.Image:
     wide = round((2 * WIDTH - FRAME[0] - 20) * pen.size)
     line = wrap(visible(budget_of(content)), pen.font(12), wide, 1)
     seeds = len(content["seeds"])
-    bars = f"Bars: ± standard deviation over {seeds} seeds. " if seeds > 1 else ""
+    fewer = any(0 < len(row["seeds"]) < seeds for row in content["rows"])
+    bars = f"Bars: ± standard deviation over {'up to ' * fewer}{seeds} seeds. " if seeds > 1 else ""
     pen.text(FRAME[0], 34, "".join(line), 12, _SOFT, "la")
     missing = [row["name"] for row in content["rows"] if row["mAP"] is None]
     absent = f" Not there: {', '.join(missing)}." if missing else ""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reidtune.units import format_bytes
+from reidtune.units import format_bytes, percent
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -76,12 +76,8 @@ def directions(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _metric(scores: dict[str, Any], metric: str) -> str:
     """``73.1``, or ``73.1 ± 0.4`` of several draws."""
-    spread = f" ± {_percent(scores['deviation'][metric])}" if "deviation" in scores else ""
-    return _percent(scores["metrics"][metric]) + spread
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f}"
+    spread = f" ± {percent(scores['deviation'][metric])}" if "deviation" in scores else ""
+    return percent(scores["metrics"][metric]) + spread
 
 
 def obtained(result: dict[str, Any]) -> str:
@@ -115,9 +111,9 @@ def obtained(result: dict[str, Any]) -> str:
 def _bounds(result: dict[str, Any]) -> str:
     """Between what mAP would be by other rules, where ties make a difference that can be seen."""
     ties = result.get("ties")
-    if ties is None or _percent(ties["worst"]["mAP"]) == _percent(ties["best"]["mAP"]):
+    if ties is None or percent(ties["worst"]["mAP"]) == percent(ties["best"]["mAP"]):
         return ""
-    worst, best = (_percent(ties[side]["mAP"]) for side in ("worst", "best"))
+    worst, best = (percent(ties[side]["mAP"]) for side in ("worst", "best"))
     queries = f"{ties['queries']:,} {'query has' if ties['queries'] == 1 else 'queries have'} some"
     return f"; {queries}, and other rules give {worst} to {best} mAP"
 
