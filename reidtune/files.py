@@ -16,9 +16,9 @@ _PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file to write into. It gets the name ``path`` when the block ends; when it ends with an error, it
-    vanishes, and an earlier file of that name stays. A process that is killed leaves a ``.partial`` file behind, which
+def whole_file(path: Path, private: bool = False) -> Iterator[IO[bytes]]:
+    """A binary file to write into, readable by its owner alone where it is ``private``. It gets the name ``path`` when
+    the block ends; when it ends with an error, it vanishes, and an earlier file of that name stays. A process that is killed leaves a ``.partial`` file behind, which
     nothing reads; see :func:`remove_partials`.
 
     Raises:
@@ -27,6 +27,8 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with temporary.open("xb") as file:
+            if private:
+                temporary.chmod(0o600)  # while it is empty
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -38,9 +40,9 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     sync_folder(path.parent)
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
+def write_whole(path: Path, content: str | bytes, private: bool = False) -> None:
     """Write a file at once or not at all; text in UTF-8, its line ends as they are. Raises ``OSError``."""
-    with whole_file(path) as file:
+    with whole_file(path, private) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 

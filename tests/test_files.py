@@ -19,6 +19,15 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_private_file_is_its_owners_alone_from_the_beginning(tmp_path):
+    with whole_file(tmp_path / "a", private=True):
+        [unfinished] = tmp_path.iterdir()
+        assert unfinished.stat().st_mode & 0o777 == 0o600
+    write_whole(tmp_path / "b", b"x", private=True)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
 def test_content_is_on_the_disk_before_the_name_and_the_name_after_it(tmp_path, monkeypatch):
     done = []
     for name in ("fsync", "replace"):

@@ -136,7 +136,7 @@ class FeatureCache:
         folder = self.path.parent
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            write_whole(self.path, save(tensors, {"reidtune-features": FORMAT}))
+            write_whole(self.path, save(tensors, {"reidtune-features": FORMAT}), private=True)
         with contextlib.suppress(OSError):
             forget_oldest(folder.glob("*.safetensors"), lambda total: total <= MOST_BYTES, keep=self.path)
 

@@ -48,7 +48,7 @@ def write_rows(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Write ``count`` rows of ``shape``, which come in ``parts`` [n, *shape], with a CRC-32 of each: a safetensors file
-    that appears when it is whole.
+    that appears when it is whole, for its owner alone, since it tells much of the images.
 
     Raises:
         OSError: it cannot be written; nothing is left behind.
@@ -56,7 +56,7 @@ def write_rows(
     header = _header(key, shape, count, dtype)
     path.parent.mkdir(parents=True, exist_ok=True)
     checks: list[int] = []
-    with whole_file(path) as file:
+    with whole_file(path, private=True) as file:
         file.write(header)
         for part in parts:
             for row in part.to("cpu", DTYPES[dtype]).contiguous():

@@ -53,6 +53,7 @@ def test_what_is_known_is_not_computed_and_bit_equal(records):
     assert (first.seen, second.seen) == (3, 2)
     assert (cache.found, cache.computed) == (2, 2)
     assert told == [2, 2]
+    assert cache.path.stat().st_mode & 0o077 == 0
     third = Counting()
     assert torch.equal(embed(records, FeatureCache("model", "data"), third), wanted)
     assert third.seen == 0

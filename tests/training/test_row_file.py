@@ -39,6 +39,7 @@ def test_what_is_written_is_mapped_bit_for_bit_and_any_tool_reads_it(tmp_path, d
     assert torch.equal(load_file(path)["rows"], found)
     assert path.stat().st_size - file_bytes(10, SHAPE, dtype) in range(100, 400)
     assert [child.name for child in path.parent.iterdir()] == ["a.safetensors"]
+    assert path.stat().st_mode & 0o077 == 0
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path):
