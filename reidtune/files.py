@@ -18,8 +18,8 @@ _PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
 @contextlib.contextmanager
 def whole_file(path: Path, private: bool = False) -> Iterator[IO[bytes]]:
     """A binary file to write into, readable by its owner alone where it is ``private``. It gets the name ``path`` when
-    the block ends; when it ends with an error, it vanishes, and an earlier file of that name stays. A process that is killed leaves a ``.partial`` file behind, which
-    nothing reads; see :func:`remove_partials`.
+    the block ends; when it ends with an error, it vanishes, and an earlier file of that name stays. A process that is
+    killed leaves a ``.partial`` file behind, which nothing reads; see :func:`remove_partials`.
 
     Raises:
         OSError: it cannot be written.
