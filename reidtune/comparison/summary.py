@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-COSTS = ("parameters", "bytes", "activation_bytes", "images_per_second")
-"""What a row costs: less is better, of images a second more."""
+from reidtune.report.comparison_cells import COSTS
+
 METRICS = ("mAP", "rank-1")
 
 

@@ -8,15 +8,24 @@ from typing import Any
 from reidtune.report.tables import and_list
 from reidtune.units import format_bytes, percent
 
-HEADINGS = ("method", "mAP", "gain", "rank-1", "trainable", "delta", "kept", "images/s")
-COSTS = {"parameters": "trainable", "bytes": "delta", "activation_bytes": "kept", "images_per_second": "images/s"}
-"""Each cost of ``compare.json`` and its heading."""
+COSTS = ("parameters", "bytes", "activation_bytes", "images_per_second")
+"""What ``compare.json`` calls each cost: less is better, of images a second more."""
 NOTHING = "–"
 MARK = "*"  # of a row on the Pareto front
 
 
+def unit_of(content: Mapping[str, Any]) -> str:
+    """What a batch consists of: image, pair or sample."""
+    return {"multimodal": "sample", "text": "pair"}.get(content["baseline"]["tests"][0]["task"], "image")
+
+
+def headings_of(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """The headings of the table."""
+    return ("method", "mAP", "gain", "rank-1", "trainable", "delta", "kept", f"{unit_of(content)}s/s")
+
+
 def cells_of(content: Mapping[str, Any]) -> list[list[str]]:
-    """A list of cells for the baseline and each row, in the order of :data:`HEADINGS`. Every cell of a cost ends in
+    """A list of cells for the baseline and each row, in the order of :func:`headings_of`. Every cell of a cost ends in
     the mark or in a space, so that numbers stand below each other."""
     first = content["baseline"]["tests"][0]["metrics"]
     zero = [content["baseline"]["name"], percent(first["mAP"]), NOTHING, percent(first["rank-1"])]
@@ -51,12 +60,12 @@ def notes_of(content: Mapping[str, Any]) -> list[str]:
     seeds = content["seeds"]
     fewer = ", or those that a row names" if any(0 < len(row["seeds"]) < len(seeds) for row in content["rows"]) else ""
     of = f"mean ± standard deviation over {len(seeds)} seeds{fewer}" if len(seeds) > 1 else f"seed {seeds[0]} alone"
-    one = {"text": "a pair", "multimodal": "a sample"}.get(test["task"], "an image")
-    costs = [f"Kept: what autograd keeps for {one}, counted."]
+    one = unit_of(content)
+    costs = [f"Kept: what autograd keeps for {'an' if one == 'image' else 'a'} {one}, counted."]
     if any(row["front"] for row in content["rows"]):
         costs.insert(0, f"{MARK} on the Pareto front: no other row is as good for less.")
     if any(row["images_per_second"] for row in content["rows"]):
-        costs.append(f"images/s: {_machine(content, one.split()[-1])}.")
+        costs.append(f"{headings_of(content)[-1]}: {_machine(content, one)}.")
     notes = [
         budget_of(content),
         f"{kind} on the test split, {of}; gain is over {content['baseline']['name']}.",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reidtune import __version__
-from reidtune.report.comparison_cells import HEADINGS, MARK, also_of, cells_of, notes_of
+from reidtune.report.comparison_cells import MARK, also_of, cells_of, headings_of, notes_of
 from reidtune.report.comparison_picture import CORNERS, LABEL_SIZE, measure_label
 from reidtune.report.comparison_plot import COLOURS, FRAME, HEIGHT, RADIUS, WIDTH, Panel, looks, panels_of
 from reidtune.report.html import document, text_of
@@ -90,7 +90,7 @@ def _main_table(content: Mapping[str, Any]) -> str:
             for cell in others
         )
         lines.append(f"<tr><td>{swatch}{text_of(first)}</td>{numbers}</tr>")
-    return _table(HEADINGS, lines)
+    return _table(headings_of(content), lines)
 
 
 def _table(headings: Sequence[str], lines: Sequence[str]) -> str:
@@ -128,7 +128,7 @@ def _runs(content: Mapping[str, Any]) -> str:
                 run["status"],
             ]
         )
-    table = _table(("run", "mAP", "rank-1", "validation mAP", "images/s", ""), _plain(rows))
+    table = _table(("run", "mAP", "rank-1", "validation mAP", headings_of(content)[-1], ""), _plain(rows))
     return f"<details><summary>Every run ({len(rows)})</summary>{table}</details>"
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from reidtune.report.axes import linear_span, linear_ticks, log_span, log_ticks
-from reidtune.report.comparison_cells import COSTS, cost_text, spread
+from reidtune.report.comparison_cells import COSTS, cost_text, headings_of, spread, unit_of
 from reidtune.report.labels import Box, Placed, place_labels, quietest
 from reidtune.units import format_bytes
 
@@ -68,8 +68,7 @@ def panels_of(content: Mapping[str, Any], measure: Callable[[str], float]) -> li
     zero = 100 * content["baseline"]["tests"][0]["metrics"]["mAP"]
     ends = [100 * (row["mAP"]["mean"] + sign * (row["mAP"]["deviation"] or 0)) for row in rows for sign in (-1, 1)]
     span = linear_span([zero, *ends], _LEAST_SPAN)
-    one = {"multimodal": "sample", "text": "pair"}.get(content["baseline"]["tests"][0]["task"], "image")
-    return [_panel(content, cost, rows, zero, span, one, measure) for cost in COSTS]
+    return [_panel(content, cost, rows, zero, span, unit_of(content), measure) for cost in COSTS]
 
 
 def looks(content: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
@@ -120,6 +119,7 @@ def _panel(
     obstacles += [(left, baseline - 2, right, baseline + 2), *_segments(stairs)]
     places = place_labels(points, sizes, FRAME, obstacles, RADIUS + 1, [corner])
     look = looks(content)
+    heading = headings_of(content)[-len(COSTS) :][COSTS.index(cost)]
     marks = [
         Mark(
             name=row["name"],
@@ -131,7 +131,7 @@ def _panel(
             bar=bar,
             front=cost in row["front"],
             place=place,
-            told=f"{row['name']}: mAP {spread(row['mAP'])}, {COSTS[cost]} {cost_text(row, cost)}",
+            told=f"{row['name']}: mAP {spread(row['mAP'])}, {heading} {cost_text(row, cost)}",
         )
         for row, label, (x, y), bar, place in zip(shown, labels, points, bars, places, strict=True)
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reidtune.report.comparison_cells import HEADINGS, NOTHING, also_of, cells_of, notes_of
+from reidtune.report.comparison_cells import NOTHING, also_of, cells_of, headings_of, notes_of
 from reidtune.report.tables import GAP, NAME_WIDTH, Fitting, visible
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def comparison_table(content: Mapping[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [_fitting(HEADINGS, cells_of(content)), ""]
+    parts: list[RenderableType] = [_fitting(headings_of(content), cells_of(content)), ""]
     parts += [Text(visible(line), overflow="fold") for line in notes_of(content)]
     for name, lines, obtained in also_of(content):
         parts += ["", Text(f"On {visible(name)}", "bold"), "", _fitting(("method", "mAP", "rank-1"), lines), ""]

@@ -4,12 +4,12 @@ import pytest
 
 from reidtune.report.comparison_cells import (
     COSTS,
-    HEADINGS,
     MARK,
     also_of,
     budget_of,
     cells_of,
     cost_text,
+    headings_of,
     notes_of,
     rows_for_csv,
     spread,
@@ -19,7 +19,7 @@ from tests.report.compared import compared
 
 def test_a_row_for_each_by_falling_map_and_the_baseline_first():
     cells = cells_of(compared())
-    assert all(len(row) == len(HEADINGS) for row in cells)
+    assert all(len(row) == len(headings_of(compared())) for row in cells)
     assert [row[0] for row in cells] == ["zero-shot", "adapter", "lora", "vpt"]
     assert cells[0][1:4] == ["30.0", "–", "35.0"]
     assert cells[1][1:] == ["49.0 ± 1.4", "+19.0", "54.0 ± 1.4", "32,768*", "150 kB*", "1.2 MB*", "80.0*"]
@@ -92,7 +92,9 @@ def test_notes_say_only_what_the_table_shows():
 
 
 def test_text_data_says_which_ranking():
-    notes = notes_of(compared(task="text"))
+    content = compared(task="text")
+    notes = notes_of(content)
+    assert headings_of(content)[-1] == "pairs/s" and headings_of(compared())[-1] == "images/s"
     assert notes[1].startswith("mAP and rank-1 of text to image on the test split")
     assert "keeps for a pair" in notes[3] and "pairs a second of training" in notes[3]
 
