@@ -22,7 +22,7 @@ from reidtune.team import ALONE, Team, in_rounds
 Encode = Callable[[Batch], Tensor]
 EncodeTexts = Callable[[Tensor], Tensor]
 Tokenizer = Callable[[list[str]], Tensor]
-Frozen = Callable[[Sequence[Record]], Tensor]
+FrozenInputs = Callable[[Sequence[Record]], Tensor]
 """Records to what stands for their images, see :class:`reidtune.data.batch.Batch`; no file is read then."""
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ def embed_records(
     progress: Callable[[int], None] | None = None,
     modalities: Sequence[str] = (),
     cache: FeatureCache | None = None,
-    frozen: Frozen | None = None,
+    frozen: FrozenInputs | None = None,
     team: Team = ALONE,
 ) -> Tensor:
     """Features of the records' images, L2-normalised: [N, D], float32, on the CPU.
@@ -100,7 +100,7 @@ def _chunks(count: int, size: int) -> Iterator[range]:
 
 
 def _embed_frozen(
-    encode: Encode, records: Sequence[Record], frozen: Frozen, batch_size: int, modalities: Sequence[str]
+    encode: Encode, records: Sequence[Record], frozen: FrozenInputs, batch_size: int, modalities: Sequence[str]
 ) -> Iterator[tuple[list[int], Tensor]]:
     for chunk in _chunks(len(records), batch_size):
         some = [records[place] for place in chunk]
@@ -164,7 +164,7 @@ def embed_both(
     progress: Callable[[int], None] | None = None,
     modalities: Sequence[str] = (),
     cache: FeatureCache | None = None,
-    frozen: Frozen | None = None,
+    frozen: FrozenInputs | None = None,
     team: Team = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """Features of query [Q, D] and gallery [G, D], L2-normalised; a record in both is embedded once, and what ``cache``
@@ -199,7 +199,7 @@ def embed_pairs(
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
     cache: FeatureCache | None = None,
-    frozen: Frozen | None = None,
+    frozen: FrozenInputs | None = None,
     team: Team = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """Features of the captions [Q, D] of records with one caption each, and of the images [G, D] of others,

@@ -8,7 +8,7 @@ from typing import Any
 from reidtune.backbone.preprocess import Preprocess
 from reidtune.data.captions import one_caption_each
 from reidtune.data.record import Record
-from reidtune.retrieval.embed import Encode, EncodeTexts, Frozen, Tokenizer, embed_both, embed_pairs
+from reidtune.retrieval.embed import Encode, EncodeTexts, FrozenInputs, Tokenizer, embed_both, embed_pairs
 from reidtune.retrieval.protocol import CROSS_MODALITY, LEAVE_ONE_OUT, RANDOM_GALLERY
 from reidtune.retrieval.rank import RankResult
 from reidtune.retrieval.scoring import draws_of, rank_features
@@ -90,7 +90,7 @@ def rank_records(
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
     modalities: Sequence[str] = (),
-    frozen: Frozen | None = None,
+    frozen: FrozenInputs | None = None,
     team: Team = ALONE,
 ) -> RankResult:
     """Embed query and gallery (a record in both once), of these ``modalities`` where there are some, and rank by

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from reidtune.data.record import Record
 from reidtune.data.workers import choose_workers
+from reidtune.retrieval.embed import FrozenInputs
 from reidtune.retrieval.validate import CARVED_SPLIT, OWN_SPLIT, validate, validate_text
 from reidtune.team import ALONE, Team
 from reidtune.training.precision import autocast
@@ -63,7 +62,7 @@ class Validation:
         return self._team.of_first(lambda: found)  # what follows from them must be the same in all processes
 
     @cached_property
-    def _frozen(self) -> Callable[[Sequence[Record]], Tensor] | None:
+    def _frozen(self) -> FrozenInputs | None:
         """What stands for the images of records, [B, ...]."""
         rows = self._prepared.frozen_validation.open(say=self._say, team=self._team)
         if rows is None:
