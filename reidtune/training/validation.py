@@ -26,7 +26,8 @@ class Validation:
         self._prepared, self._say, self._team = prepared, say, team
 
     def __call__(self) -> dict[str, Any]:
-        """
+        """Metrics as fractions, by name, with how they were obtained.
+
         Raises:
             DataError: an image cannot be read.
         """
